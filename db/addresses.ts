@@ -1,0 +1,61 @@
+import { sql } from 'kysely';
+import type { Tx } from './client';
+import type { AddressTable } from './schema';
+
+/** Why an address may not be written to, if so. */
+export interface Suppression {
+  reason: 'objection' | 'complaint' | 'undeliverable' | 'campaign';
+  since: Date | null;
+}
+
+type AddressRow = Pick<AddressTable, 'hash' | 'suppressed_at' | 'suppressed_reason' | 'undeliverable_at'> & {
+  suppressed_campaigns: string[];
+};
+
+/**
+ * Locks the rows of these people, adding those that are new, always in the order of their hashes (so that two batches
+ * can't wait for each other).
+ *
+ * @param people for each person, the hashes under all keys, newest first (`hashAddress`)
+ * @returns for each person, in the order given, their row
+ */
+export async function lockAddresses(
+  tx: Tx,
+  people: readonly (readonly [string, ...string[]])[],
+): Promise<AddressRow[]> {
+  const known = await selectForUpdate(tx, people.flat());
+  const missing = people.filter((hashes) => !hashes.some((hash) => known.has(hash))).map((hashes) => hashes[0]);
+  if (missing.length > 0) {
+    const rows = [...new Set(missing)].sort().map((hash) => ({ hash }));
+    await tx
+      .insertInto('address')
+      .values(rows)
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    for (const [hash, row] of await selectForUpdate(tx, missing)) known.set(hash, row);
+  }
+  return people.map((hashes) => {
+    const row = hashes.map((hash) => known.get(hash)).find((candidate) => candidate !== undefined);
+    if (row === undefined) throw new Error('an address row vanished while it was being locked');
+    return row;
+  });
+}
+
+async function selectForUpdate(tx: Tx, hashes: readonly string[]): Promise<Map<string, AddressRow>> {
+  const rows = await tx
+    .selectFrom('address')
+    .select(['hash', 'suppressed_at', 'suppressed_reason', 'undeliverable_at', 'suppressed_campaigns'])
+    .where('hash', '=', sql<string>`any(${hashes}::text[])`)
+    .orderBy('hash')
+    .forUpdate()
+    .execute();
+  return new Map(rows.map((row) => [row.hash, row]));
+}
+
+/** What stands against mail of this campaign to the address, or null (promise P6). */
+export function suppressionOf(row: Omit<AddressRow, 'hash'>, campaignId: string): Suppression | null {
+  if (row.suppressed_reason !== null) return { reason: row.suppressed_reason, since: row.suppressed_at };
+  if (row.undeliverable_at !== null) return { reason: 'undeliverable', since: row.undeliverable_at };
+  if (row.suppressed_campaigns.includes(campaignId)) return { reason: 'campaign', since: null };
+  return null;
+}

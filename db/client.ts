@@ -1,0 +1,42 @@
+import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import { Pool } from 'pg';
+import type { Database } from './schema';
+
+export type Db = Kysely<Database>;
+export type Tx = Transaction<Database>;
+
+export interface DbOptions {
+  url: string;
+  /** The most connections this process may hold. */
+  maxConnections: number;
+  /** Told of faults on idle connections, which otherwise would end the process. */
+  onError: (error: Error) => void;
+}
+
+/** A pool of Postgres connections. Times are read and written as UTC instants. */
+export function createDb(options: DbOptions): Db {
+  const pool = new Pool({
+    connectionString: options.url,
+    max: options.maxConnections,
+    connectionTimeoutMillis: 10_000,
+    // A statement that hangs must not hold a lead's row lock, nor a caller, for longer than this.
+    statement_timeout: 60_000,
+    idle_in_transaction_session_timeout: 60_000,
+    application_name: 'recuerda',
+  });
+  pool.on('error', options.onError);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+const RETRYABLE = new Set(['40P01', '40001']);
+
+/** Runs a transaction, and again (up to five times) when Postgres ended it for a deadlock or a serialisation failure. */
+export async function inTransaction<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await db.transaction().execute(work);
+    } catch (error) {
+      if (attempt >= 5 || !RETRYABLE.has((error as { code?: string }).code ?? '')) throw error;
+    }
+  }
+}

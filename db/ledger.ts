@@ -1,0 +1,282 @@
+import { sql } from 'kysely';
+import type { Outcome } from '../domain/outcomes';
+import type { Db } from './client';
+import type { MessageState } from './schema';
+
+// The ledger of messages and the only ways it changes. The order of locks is address, campaign, enrollment, everywhere;
+// whatever may forbid a send is a column of one of those rows, since after waiting for a lock Postgres looks again at
+// locked rows only. docs/architecture.md tells how this was raced.
+
+/** Everything a touch needs to know, read without locks: the claim looks again. */
+export interface Touch {
+  enrollmentId: string;
+  campaignId: string;
+  version: number;
+  step: number;
+  nextDueAt: Date;
+  infoCopies: number;
+  infoDueAt: Date | null;
+  requestedAt: Date;
+  enrolledAt: Date;
+  agreedAt: Date | null;
+  outcome: Outcome | null;
+  paused: 'campaign' | 'enrollment' | null;
+  fairnessKey: string;
+  priority: number;
+  addressHash: string;
+  lead: {
+    id: string;
+    email: string;
+    name: string;
+    locale: string | null;
+    timeZone: string | null;
+    attributes: Record<string, unknown>;
+  };
+  consentSource: string | null;
+  /** The ledger row of the current step, if there is one. */
+  message: { state: MessageState; token: string } | null;
+}
+
+/** Reads an enrollment with what belongs to it; null once it was erased. */
+export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | null> {
+  const row = await db
+    .selectFrom('enrollment as e')
+    .innerJoin('lead as l', 'l.id', 'e.lead_id')
+    .innerJoin('campaign as c', 'c.id', 'e.campaign_id')
+    .leftJoin('message as m', (join) =>
+      join.onRef('m.enrollment_id', '=', 'e.id').onRef('m.step', '=', 'e.step').on('m.copy', '=', 0),
+    )
+    .select((eb) => [
+      'e.campaign_id',
+      'e.version',
+      'e.step',
+      'e.next_due_at',
+      'e.info_copies',
+      'e.info_due_at',
+      'e.requested_at',
+      'e.enrolled_at',
+      'e.agreed_at',
+      'e.outcome',
+      'e.paused_at',
+      'e.fairness_key',
+      'e.priority',
+      'e.address_hash',
+      'c.paused_at as campaign_paused_at',
+      'l.id as lead_id',
+      'l.email',
+      'l.name',
+      'l.locale',
+      'l.time_zone',
+      'l.attributes',
+      'm.state',
+      'm.token',
+      eb
+        .selectFrom('consent as k')
+        .select('k.source')
+        .whereRef('k.enrollment_id', '=', 'e.id')
+        .orderBy('k.captured_at')
+        .limit(1)
+        .as('consent_source'),
+    ])
+    .where('e.id', '=', enrollmentId)
+    .executeTakeFirst();
+  if (row === undefined) return null;
+  return {
+    enrollmentId,
+    campaignId: row.campaign_id,
+    version: row.version,
+    step: row.step,
+    nextDueAt: row.next_due_at,
+    infoCopies: row.info_copies,
+    infoDueAt: row.info_due_at,
+    requestedAt: row.requested_at,
+    enrolledAt: row.enrolled_at,
+    agreedAt: row.agreed_at,
+    outcome: row.outcome,
+    paused: row.campaign_paused_at !== null ? 'campaign' : row.paused_at !== null ? 'enrollment' : null,
+    fairnessKey: row.fairness_key,
+    priority: row.priority,
+    addressHash: row.address_hash,
+    lead: {
+      id: row.lead_id,
+      email: row.email,
+      name: row.name,
+      locale: row.locale,
+      timeZone: row.time_zone,
+      attributes: row.attributes,
+    },
+    consentSource: row.consent_source,
+    message: row.state === null || row.token === null ? null : { state: row.state, token: row.token },
+  };
+}
+
+/** One message of one enrollment: a step, or the n-th further copy of step 0. */
+export interface MessageKey {
+  enrollmentId: string;
+  step: number;
+  copy: number;
+}
+
+export interface Claim extends MessageKey {
+  messageId: string;
+  /** Identifies this attempt; whoever takes the claim over brings another, and this one's gate then refuses. */
+  token: string;
+  now: Date;
+}
+
+/**
+ * Takes a message for sending, if nothing forbids it at this moment: address not suppressed, campaign and enrollment not
+ * paused, not ended, this very step due, consent given. One statement; what it found stays true until it commits.
+ *
+ * @returns null when refused; `whyRefused` tells why
+ */
+export async function claim(db: Db, request: Claim): Promise<{ attempts: number; firstClaimedAt: Date } | null> {
+  const { enrollmentId, step, copy, messageId, token, now } = request;
+  const due =
+    copy === 0
+      ? sql`e.step = ${step} and e.next_due_at <= ${now} and (${step} = 0 or e.agreed_at is not null)`
+      : sql`e.step > 0 and e.info_copies = ${copy} and e.info_due_at <= ${now}`;
+  const result = await sql<{ attempts: number; first_claimed_at: Date }>`
+    with a as materialized (
+      select hash from address
+      where hash = (select address_hash from enrollment where id = ${enrollmentId})
+        and suppressed_at is null and undeliverable_at is null
+        and not ((select campaign_id from enrollment where id = ${enrollmentId}) = any (suppressed_campaigns))
+      for share
+    ), c as materialized (
+      select id from campaign
+      where id = (select campaign_id from enrollment where id = ${enrollmentId})
+        and paused_at is null and exists (select from a)
+      for share
+    ), e as materialized (
+      select e.id from enrollment e
+      where e.id = ${enrollmentId} and e.outcome is null and e.paused_at is null and ${due} and exists (select from c)
+      for no key update of e
+    )
+    insert into message as m (enrollment_id, step, copy, message_id, state, token, first_claimed_at, claimed_at)
+    select e.id, ${step}::smallint, ${copy}::smallint, ${messageId}, 'claimed', ${token}::uuid, ${now}::timestamptz,
+           ${now}::timestamptz
+    from e
+    on conflict (enrollment_id, step, copy) do update set
+      state = 'claimed',
+      token = excluded.token,
+      claimed_at = excluded.claimed_at,
+      handing_over_at = null,
+      settled_at = null,
+      -- Only refusals by the recipient count towards the five days of a deferral, not our own breakdowns.
+      attempts = m.attempts + (m.state = 'deferred')::int,
+      first_claimed_at = case when m.state = 'deferred' then m.first_claimed_at else excluded.first_claimed_at end
+    where m.state in ('deferred', 'withdrawn', 'claimed')
+    returning m.attempts, m.first_claimed_at`.execute(db);
+  const row = result.rows[0];
+  return row === undefined ? null : { attempts: row.attempts, firstClaimedAt: row.first_claimed_at };
+}
+
+/**
+ * The gate: the last moment at which a stop can still hold a message back. Called when the server has said 354.
+ *
+ * @returns true when the body may go out; false when the message was withdrawn or taken over meanwhile
+ */
+export async function passGate(db: Db, key: MessageKey, token: string, now: Date): Promise<boolean> {
+  const result = await db
+    .updateTable('message')
+    .set({ state: 'handing_over', handing_over_at: now })
+    .where('enrollment_id', '=', key.enrollmentId)
+    .where('step', '=', key.step)
+    .where('copy', '=', key.copy)
+    .where('state', '=', 'claimed')
+    .where('token', '=', token)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+export interface Settlement extends MessageKey {
+  leadId: string;
+  state: Extract<MessageState, 'accepted' | 'rejected' | 'deferred' | 'unknown'>;
+  /** This attempt's token; null settles what another attempt left behind in `handing_over`. */
+  token: string | null;
+  /** The server's answer as codes only, such as `250 2.0.0`. */
+  code: string | null;
+  providerId: string | null;
+  /**
+   * What becomes of the enrollment: on to the next step, which falls due then; or the same message once more then. For
+   * a copy of the information, `dueAt` is when the next nudge (advance) or the copy (again) falls due.
+   */
+  then: { kind: 'advance' | 'again'; dueAt: Date };
+  event: 'message-accepted' | 'message-rejected' | 'message-deferred' | 'message-skipped' | 'message-unknown';
+  now: Date;
+}
+
+/**
+ * Records the fate of a message and moves its enrollment on, in one statement. A lead who was sent the information and
+ * agreed to nothing more ends here as `informed`. A late `accepted` corrects an `unknown`.
+ *
+ * @returns false when the message was no longer this attempt's to settle; nothing has changed then
+ */
+export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
+  const { enrollmentId, step, copy, state, token, then, now } = settlement;
+  const ours =
+    token === null
+      ? sql`m.state = 'handing_over'`
+      : sql`m.token = ${token}::uuid and m.state in ('claimed', 'handing_over')
+            or m.state = 'unknown' and ${state} = 'accepted'`;
+  const advances = then.kind === 'advance';
+  const moved =
+    copy > 0
+      ? advances
+        ? sql`info_due_at = null, next_due_at = greatest(next_due_at, ${then.dueAt}::timestamptz),
+              last_info_at = case when ${state} = 'accepted' then ${now}::timestamptz else last_info_at end`
+        : sql`info_due_at = ${then.dueAt}`
+      : advances
+        ? sql`step = step + 1, next_due_at = ${then.dueAt},
+              last_info_at = case when ${step} = 0 then ${now}::timestamptz else last_info_at end,
+              outcome = case when agreed_at is null then 'informed' end,
+              ended_at = case when agreed_at is null then ${now}::timestamptz end`
+        : sql`next_due_at = ${then.dueAt}`;
+  const current = copy > 0 ? sql`info_copies = ${copy}` : sql`step = ${step}`;
+  const result = await sql`
+    with m as (
+      update message m set state = ${state}, settled_at = ${now}, code = ${settlement.code},
+                           provider_id = ${settlement.providerId}
+      where m.enrollment_id = ${enrollmentId} and m.step = ${step} and m.copy = ${copy} and (${ours})
+      returning m.enrollment_id
+    ), e as (
+      update enrollment set ${moved}
+      where id = ${enrollmentId} and outcome is null and ${current} and exists (select from m)
+      returning id, outcome
+    ), ended as (
+      insert into event (at, lead_id, enrollment_id, kind, detail)
+      select ${now}::timestamptz, ${settlement.leadId}::uuid, e.id, 'ended', jsonb_build_object('outcome', e.outcome)
+      from e where e.outcome is not null
+    )
+    insert into event (at, lead_id, enrollment_id, kind, step, detail)
+    select ${now}::timestamptz, ${settlement.leadId}::uuid, ${enrollmentId}::uuid, ${settlement.event}, ${step}::smallint,
+           ${JSON.stringify({ code: settlement.code, copy, dueAt: then.dueAt })}::jsonb
+    from m
+    returning id`.execute(db);
+  return result.rows.length === 1;
+}
+
+/** Gives a claim back that was not used: nothing was handed over. */
+export async function releaseClaim(db: Db, key: MessageKey, token: string, now: Date): Promise<void> {
+  await db
+    .updateTable('message')
+    .set({ state: 'withdrawn', settled_at: now })
+    .where('enrollment_id', '=', key.enrollmentId)
+    .where('step', '=', key.step)
+    .where('copy', '=', key.copy)
+    .where('state', '=', 'claimed')
+    .where('token', '=', token)
+    .execute();
+}
+
+/** Moves an open enrollment's due time (a window that has closed, a retry that must wait). */
+export async function postpone(db: Db, enrollmentId: string, step: number, until: Date): Promise<void> {
+  await db
+    .updateTable('enrollment')
+    .set({ next_due_at: until })
+    .where('id', '=', enrollmentId)
+    .where('step', '=', step)
+    .where('outcome', 'is', null)
+    .execute();
+}

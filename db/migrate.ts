@@ -1,0 +1,18 @@
+import { type Migration, Migrator } from 'kysely';
+import type { Db } from './client';
+import * as spine from './migrations/0001-spine';
+
+const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine };
+
+/**
+ * Brings the database to this release's schema; safe to run from several processes at once and when there is nothing to do.
+ *
+ * @returns the names of the migrations that were applied
+ * @throws what Postgres said of the first that failed; everything before it stays applied, and nothing of it
+ */
+export async function migrate(db: Db): Promise<string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
+  const { error, results } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+  return (results ?? []).map((result) => result.migrationName);
+}

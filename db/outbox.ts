@@ -1,0 +1,109 @@
+import { sql } from 'kysely';
+import type { Outcome } from '../domain/outcomes';
+import type { Db } from './client';
+
+// An enrollment's row is its own outbox: what Temporal has not been told yet is a column of it, and the reconciler finds
+// it there. A lease keeps two reconcilers from doing the same work; it is not needed for correctness, since starting
+// and signalling twice is harmless, and it holds no lock while Temporal is being called.
+
+export interface StartableJourney {
+  enrollmentId: string;
+  campaignId: string;
+  step: number;
+  fairnessKey: string;
+  priority: number;
+}
+
+const startable = sql`e.id as "enrollmentId", e.campaign_id as "campaignId", e.step, e.fairness_key as "fairnessKey",
+  e.priority`;
+
+/** What an enrollment needs to be started; null if it has ended or is gone. */
+export async function startableJourney(db: Db, enrollmentId: string): Promise<StartableJourney | null> {
+  const result = await sql<StartableJourney>`
+    select ${startable} from enrollment e where e.id = ${enrollmentId} and e.outcome is null`.execute(db);
+  return result.rows[0] ?? null;
+}
+
+/** Open enrollments whose workflow was never started, leased to the caller. */
+export async function leaseUnstarted(db: Db, limit: number, leaseMs: number): Promise<StartableJourney[]> {
+  const result = await sql<StartableJourney>`
+    update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
+    where e.id in (
+      select id from enrollment
+      where started_at is null and outcome is null and (leased_until is null or leased_until < now())
+      order by priority, enrolled_at limit ${limit} for update skip locked
+    )
+    returning ${startable}`.execute(db);
+  return result.rows;
+}
+
+/** Stamps enrollments whose workflow is known to be started. */
+export async function markStarted(db: Db, enrollmentIds: readonly string[]): Promise<void> {
+  await sql`
+    update enrollment set started_at = coalesce(started_at, now()), leased_until = null
+    where id = any(${enrollmentIds}::uuid[])`.execute(db);
+}
+
+export interface PendingSignal {
+  enrollmentId: string;
+  /** Null: wake it. */
+  outcome: Outcome | null;
+  signalAt: Date;
+}
+
+/** Enrollments whose workflow has not been told of a change, leased to the caller. */
+export async function leaseSignals(db: Db, limit: number, leaseMs: number): Promise<PendingSignal[]> {
+  const result = await sql<PendingSignal>`
+    update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
+    where e.id in (
+      select id from enrollment
+      where signal_at is not null and (leased_until is null or leased_until < now())
+      order by signal_at limit ${limit} for update skip locked
+    )
+    returning e.id as "enrollmentId", e.outcome, e.signal_at as "signalAt"`.execute(db);
+  return result.rows;
+}
+
+/** What an enrollment's workflow has not been told yet; null when it knows all. */
+export async function pendingSignal(db: Db, enrollmentId: string): Promise<PendingSignal | null> {
+  const row = await db
+    .selectFrom('enrollment')
+    .select(['id as enrollmentId', 'outcome', 'signal_at as signalAt'])
+    .where('id', '=', enrollmentId)
+    .where('signal_at', 'is not', null)
+    .executeTakeFirst();
+  return row === undefined || row.signalAt === null ? null : { ...row, signalAt: row.signalAt };
+}
+
+/** Stamps what was told, unless something newer has come up meanwhile. */
+export async function markSignalled(db: Db, signals: readonly PendingSignal[]): Promise<void> {
+  if (signals.length === 0) return;
+  await sql`
+    update enrollment e set signal_at = null, leased_until = null
+    from unnest(${signals.map((signal) => signal.enrollmentId)}::uuid[],
+                ${signals.map((signal) => signal.signalAt)}::timestamptz[]) as told (id, at)
+    where e.id = told.id and date_trunc('milliseconds', e.signal_at) <= told.at`.execute(db);
+}
+
+/**
+ * The watchdog's finds: open, unpaused enrollments whose due time is well past, whatever became of their workflow. Each
+ * is looked at again only after `againMs`.
+ */
+export async function leaseOverdue(
+  db: Db,
+  graceMs: number,
+  limit: number,
+  againMs: number,
+): Promise<StartableJourney[]> {
+  const result = await sql<StartableJourney>`
+    update enrollment e set watched_until = now() + ${againMs} * interval '1 millisecond'
+    where e.id in (
+      select o.id from enrollment o join campaign c on c.id = o.campaign_id
+      where o.outcome is null and o.started_at is not null and o.paused_at is null and c.paused_at is null
+        and o.next_due_at < now() - ${graceMs} * interval '1 millisecond'
+        and (o.watched_until is null or o.watched_until < now())
+      order by o.next_due_at limit ${limit} for update of o skip locked
+    )
+    returning ${startable}`.execute(db);
+  return result.rows;
+}

@@ -1,0 +1,200 @@
+import { type SqlBool, sql } from 'kysely';
+import type { Outcome } from '../domain/outcomes';
+import { lockAddresses } from './addresses';
+import { type Db, inTransaction, type Tx } from './client';
+import { type NewEvent, recordEvents } from './events';
+
+/** Whose enrollments: one, everybody's in a campaign, or a person's, known by lead or by address hashes (`hashAddress`). */
+export type Who =
+  | { enrollmentId: string }
+  | { leadId: string }
+  | { hashes: [string, ...string[]] }
+  | { campaignId: string };
+
+export interface Stop {
+  who: Who;
+  outcome: Outcome;
+  /** Only the enrollments of this campaign. */
+  campaignId?: string | undefined;
+  /** Only enrollments whose information was requested at or before this: an older purchase is no answer to it. */
+  happenedAt?: Date | undefined;
+  /** Also keep the address from mail: of every campaign, or of `campaignId`, or of all but legal mail. */
+  suppress?: 'objection' | 'complaint' | 'undeliverable' | 'campaign' | undefined;
+  /** Codes and ids for the timeline. */
+  detail?: Record<string, unknown>;
+  now: Date;
+}
+
+export interface StopResult {
+  stopped: { enrollmentId: string; campaignId: string; outcome: Outcome }[];
+  /** Messages that were past the gate at this moment: the only ones that may still arrive (promise P2). */
+  inFlight: InFlight[];
+}
+
+export interface InFlight {
+  enrollmentId: string;
+  step: number;
+  messageId: string;
+}
+
+/**
+ * Ends enrollments: once this has returned, none of their messages is handed over any more but those it names. The one
+ * place where a journey is stopped, whoever asks. Stopping again changes nothing.
+ */
+export async function stopEnrollments(db: Db, stop: Stop): Promise<StopResult> {
+  return await inTransaction(db, (tx) => stopIn(tx, stop));
+}
+
+/** `stopEnrollments` as a part of a larger transaction, in which no row is locked yet. */
+export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
+  const { now, outcome } = stop;
+  const hashes = await hashesOf(tx, stop);
+  if (hashes !== null && stop.suppress !== undefined) await suppress(tx, hashes, stop);
+  const scope = scopeOf(stop, hashes);
+
+  const ended = await tx
+    .updateTable('enrollment')
+    .set({ outcome, ended_at: now, signal_at: now, info_due_at: null })
+    .where(scope)
+    .where('outcome', 'is', null)
+    .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb('requested_at', '<=', stop.happenedAt)))
+    .returning(['id', 'lead_id', 'campaign_id'])
+    .execute();
+  const endedIds = ended.map((row) => row.id);
+
+  // A second statement, so with a snapshot of its own: claims that were waited for above are seen here.
+  await withdraw(tx, sql<SqlBool>`e.id = any(${endedIds}::uuid[])`, now);
+  const inFlight = await handingOver(tx, scope);
+
+  const leads = await affectedLeads(tx, stop, scope, ended);
+  if (stop.suppress !== undefined) {
+    await tx
+      .updateTable('consent')
+      .set({ withdrawn_at: now })
+      .where('lead_id', '=', sql<string>`any(${leads}::uuid[])`)
+      .where('withdrawn_at', 'is', null)
+      .where((eb) =>
+        stop.suppress === 'campaign' && stop.campaignId !== undefined
+          ? eb('campaign_id', '=', stop.campaignId)
+          : eb.lit(stop.suppress !== 'undeliverable'),
+      )
+      .execute();
+  }
+  await recordEvents(tx, [
+    ...ended.map(
+      (row): NewEvent => ({
+        at: now,
+        leadId: row.lead_id,
+        enrollmentId: row.id,
+        kind: 'ended',
+        detail: { ...stop.detail, outcome },
+      }),
+    ),
+    ...leads
+      .filter(() => stop.suppress !== undefined)
+      .map(
+        (leadId): NewEvent => ({
+          at: now,
+          leadId,
+          enrollmentId: null,
+          kind: 'suppressed',
+          detail: { ...stop.detail, reason: stop.suppress, campaignId: stop.campaignId ?? null },
+        }),
+      ),
+    ...leads
+      .filter((leadId) => stop.suppress === undefined && !ended.some((row) => row.lead_id === leadId))
+      .map(
+        (leadId): NewEvent => ({
+          at: now,
+          leadId,
+          enrollmentId: null,
+          kind: 'stop-without-effect',
+          detail: { ...stop.detail, outcome },
+        }),
+      ),
+  ]);
+  return {
+    stopped: ended.map((row) => ({ enrollmentId: row.id, campaignId: row.campaign_id, outcome })),
+    inFlight,
+  };
+}
+
+/** Takes back every message that is claimed but not yet past the gate; their gates refuse from now on. */
+export async function withdraw(tx: Tx, enrollments: ReturnType<typeof sql<SqlBool>>, now: Date): Promise<void> {
+  await sql`
+    update message m set state = 'withdrawn', settled_at = ${now}
+    from enrollment e
+    where e.id = m.enrollment_id and m.state = 'claimed' and ${enrollments}`.execute(tx);
+}
+
+/** The messages of these enrollments that are past the gate and not yet answered for. */
+export async function handingOver(tx: Tx, enrollments: ReturnType<typeof sql<SqlBool>>): Promise<InFlight[]> {
+  const result = await sql<{ enrollment_id: string; step: number; message_id: string }>`
+    select m.enrollment_id, m.step, m.message_id
+    from message m join enrollment on enrollment.id = m.enrollment_id
+    where m.state = 'handing_over' and ${enrollments}`.execute(tx);
+  return result.rows.map((row) => ({ enrollmentId: row.enrollment_id, step: row.step, messageId: row.message_id }));
+}
+
+async function hashesOf(tx: Tx, stop: Stop): Promise<[string, ...string[]] | null> {
+  if ('hashes' in stop.who) return stop.who.hashes;
+  if (stop.suppress === undefined || 'campaignId' in stop.who) return null;
+  const row =
+    'leadId' in stop.who
+      ? await tx.selectFrom('lead').select('address_hash').where('id', '=', stop.who.leadId).executeTakeFirst()
+      : await tx
+          .selectFrom('enrollment')
+          .select('address_hash')
+          .where('id', '=', stop.who.enrollmentId)
+          .executeTakeFirst();
+  return row === undefined ? null : [row.address_hash];
+}
+
+async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Promise<void> {
+  const [address] = await lockAddresses(tx, [hashes]);
+  if (address === undefined) return;
+  const { now } = stop;
+  const change =
+    stop.suppress === 'undeliverable'
+      ? { undeliverable_at: address.undeliverable_at ?? now }
+      : stop.suppress === 'campaign'
+        ? {
+            suppressed_campaigns: [
+              ...new Set([...address.suppressed_campaigns, ...(stop.campaignId ? [stop.campaignId] : [])]),
+            ],
+          }
+        : {
+            suppressed_at: address.suppressed_at ?? now,
+            // A complaint weighs more than an objection and is never weakened to one.
+            suppressed_reason: address.suppressed_reason === 'complaint' ? ('complaint' as const) : stop.suppress,
+          };
+  await tx.updateTable('address').set(change).where('hash', '=', address.hash).execute();
+}
+
+function scopeOf(stop: Stop, hashes: string[] | null) {
+  // Suppressing an address ends whatever it is enrolled in, also under another enrollment than the one that was named.
+  const all = stop.suppress !== undefined && stop.suppress !== 'campaign' && hashes !== null;
+  const who =
+    all || 'hashes' in stop.who
+      ? sql<SqlBool>`enrollment.address_hash = any(${hashes}::text[])`
+      : 'leadId' in stop.who
+        ? sql<SqlBool>`enrollment.lead_id = ${stop.who.leadId}`
+        : 'enrollmentId' in stop.who
+          ? sql<SqlBool>`enrollment.id = ${stop.who.enrollmentId}`
+          : sql<SqlBool>`enrollment.campaign_id = ${stop.who.campaignId}`;
+  return stop.campaignId === undefined || all
+    ? who
+    : sql<SqlBool>`${who} and enrollment.campaign_id = ${stop.campaignId}`;
+}
+
+/** The leads whose timeline tells of this stop, also when it ended nothing. */
+async function affectedLeads(
+  tx: Tx,
+  stop: Stop,
+  scope: ReturnType<typeof sql<SqlBool>>,
+  ended: readonly { lead_id: string }[],
+): Promise<string[]> {
+  if ('campaignId' in stop.who) return [...new Set(ended.map((row) => row.lead_id))];
+  const rows = await sql<{ lead_id: string }>`select distinct lead_id from enrollment where ${scope}`.execute(tx);
+  return rows.rows.map((row) => row.lead_id);
+}

@@ -1,0 +1,27 @@
+/** A refusal that its caller can mend: what is wrong, where, and how to mend it. The API answers it as RFC 9457. */
+export class Problem extends Error {
+  /** @param code kebab-case; the API's table turns it into a status and a title */
+  constructor(
+    readonly code: ProblemCode,
+    detail: string,
+    readonly extra: Record<string, unknown> = {},
+  ) {
+    super(detail);
+    this.name = 'Problem';
+  }
+}
+
+export type ProblemCode =
+  | 'invalid-request'
+  | 'unauthorized'
+  | 'not-found'
+  | 'not-published'
+  | 'campaign-cancelled'
+  | 'not-publishable'
+  | 'address-suppressed'
+  | 'already-ended'
+  | 'idempotency-mismatch'
+  | 'idempotency-in-progress'
+  | 'payload-too-large'
+  | 'unsupported-media-type'
+  | 'unavailable';
