@@ -9,6 +9,8 @@ export interface Config {
   temporalAddress: string;
   temporalNamespace: string;
   smtpUrl: string;
+  /** Why no mail may leave, in words for an operator; null when it may. */
+  mailBlocked: string | null;
   /** How many SMTP connections each mail queue of a worker process may hold. */
   smtpConnections: number;
   /** Where leads reach us: the links in every mail begin with it. No trailing slash. */
@@ -41,12 +43,6 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const faults: string[] = [];
   const publicUrl = url(env, 'RECUERDA_PUBLIC_URL', ['http:', 'https:'], faults).replace(/\/+$/, '');
   const smtpUrl = url(env, 'SMTP_URL', ['smtp:', 'smtps:'], faults);
-  if (faults.length === 0 && !isLoopbackUrl(smtpUrl) && isLoopbackUrl(publicUrl)) {
-    faults.push(
-      `RECUERDA_PUBLIC_URL is ${publicUrl}, but SMTP_URL leads off this machine: nobody outside could open the ` +
-        'unsubscribe links. Set RECUERDA_PUBLIC_URL to the address under which leads reach this API',
-    );
-  }
   const secret = env.RECUERDA_SECRET ?? '';
   const versioned = parseKeys(env, 'RECUERDA_ADDRESS_KEYS', faults);
   const tokens = parseKeys(env, 'RECUERDA_TOKEN_KEYS', faults);
@@ -64,6 +60,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     temporalAddress: required(env, 'TEMPORAL_ADDRESS', faults),
     temporalNamespace: env.TEMPORAL_NAMESPACE ?? 'default',
     smtpUrl,
+    mailBlocked: deadLinks(smtpUrl, publicUrl),
     smtpConnections: integer(env, 'RECUERDA_SMTP_CONNECTIONS', 5, [1, 100], faults),
     publicUrl,
     host: env.HOST ?? '127.0.0.1',
@@ -76,6 +73,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   };
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);
+}
+
+/** Mail that leaves this machine must not carry unsubscribe links that lead back to the reader's own. */
+function deadLinks(smtpUrl: string, publicUrl: string): string | null {
+  if (isLoopbackUrl(smtpUrl) || !isLoopbackUrl(publicUrl)) return null;
+  return (
+    `No mail is sent: SMTP_URL leads off this machine while RECUERDA_PUBLIC_URL is ${publicUrl}, so nobody could open ` +
+    'the unsubscribe links. Set RECUERDA_PUBLIC_URL to the address under which leads reach this API'
+  );
 }
 
 /** Does this URL lead to this very machine? */

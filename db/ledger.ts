@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Outcome } from '../domain/outcomes';
+import { type Suppression, suppressionOf } from './addresses';
 import type { Db } from './client';
 import type { MessageState } from './schema';
 
@@ -24,6 +25,7 @@ export interface Touch {
   fairnessKey: string;
   priority: number;
   addressHash: string;
+  suppression: Suppression | null;
   lead: {
     id: string;
     email: string;
@@ -34,7 +36,7 @@ export interface Touch {
   };
   consentSource: string | null;
   /** The ledger row of the current step, if there is one. */
-  message: { state: MessageState; token: string } | null;
+  message: MessageState | null;
 }
 
 /** Reads an enrollment with what belongs to it; null once it was erased. */
@@ -43,6 +45,7 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
     .innerJoin('campaign as c', 'c.id', 'e.campaign_id')
+    .innerJoin('address as a', 'a.hash', 'e.address_hash')
     .leftJoin('message as m', (join) =>
       join.onRef('m.enrollment_id', '=', 'e.id').onRef('m.step', '=', 'e.step').on('m.copy', '=', 0),
     )
@@ -62,6 +65,10 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
       'e.priority',
       'e.address_hash',
       'c.paused_at as campaign_paused_at',
+      'a.suppressed_at',
+      'a.suppressed_reason',
+      'a.undeliverable_at',
+      'a.suppressed_campaigns',
       'l.id as lead_id',
       'l.email',
       'l.name',
@@ -69,7 +76,6 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
       'l.time_zone',
       'l.attributes',
       'm.state',
-      'm.token',
       eb
         .selectFrom('consent as k')
         .select('k.source')
@@ -97,6 +103,7 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
     fairnessKey: row.fairness_key,
     priority: row.priority,
     addressHash: row.address_hash,
+    suppression: suppressionOf(row, row.campaign_id),
     lead: {
       id: row.lead_id,
       email: row.email,
@@ -106,7 +113,7 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
       attributes: row.attributes,
     },
     consentSource: row.consent_source,
-    message: row.state === null || row.token === null ? null : { state: row.state, token: row.token },
+    message: row.state,
   };
 }
 
@@ -202,37 +209,38 @@ export interface Settlement extends MessageKey {
    * What becomes of the enrollment: on to the next step, which falls due then; or the same message once more then. For
    * a copy of the information, `dueAt` is when the next nudge (advance) or the copy (again) falls due.
    */
-  then: { kind: 'advance' | 'again'; dueAt: Date };
+  move: { kind: 'advance' | 'again'; dueAt: Date };
   event: 'message-accepted' | 'message-rejected' | 'message-deferred' | 'message-skipped' | 'message-unknown';
   now: Date;
 }
 
 /**
  * Records the fate of a message and moves its enrollment on, in one statement. A lead who was sent the information and
- * agreed to nothing more ends here as `informed`. A late `accepted` corrects an `unknown`.
+ * agreed to nothing more ends here as `informed`, or as `bounced` when it could not be delivered. A late `accepted` corrects an `unknown`.
  *
  * @returns false when the message was no longer this attempt's to settle; nothing has changed then
  */
 export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
-  const { enrollmentId, step, copy, state, token, then, now } = settlement;
+  const { enrollmentId, step, copy, state, token, move, now } = settlement;
   const ours =
     token === null
       ? sql`m.state = 'handing_over'`
       : sql`m.token = ${token}::uuid and m.state in ('claimed', 'handing_over')
             or m.state = 'unknown' and ${state} = 'accepted'`;
-  const advances = then.kind === 'advance';
+  const reached = state === 'accepted' || state === 'unknown';
+  const advances = move.kind === 'advance';
   const moved =
     copy > 0
       ? advances
-        ? sql`info_due_at = null, next_due_at = greatest(next_due_at, ${then.dueAt}::timestamptz),
+        ? sql`info_due_at = null, next_due_at = greatest(next_due_at, ${move.dueAt}::timestamptz),
               last_info_at = case when ${state} = 'accepted' then ${now}::timestamptz else last_info_at end`
-        : sql`info_due_at = ${then.dueAt}`
+        : sql`info_due_at = ${move.dueAt}`
       : advances
-        ? sql`step = step + 1, next_due_at = ${then.dueAt},
+        ? sql`step = step + 1, next_due_at = ${move.dueAt},
               last_info_at = case when ${step} = 0 then ${now}::timestamptz else last_info_at end,
-              outcome = case when agreed_at is null then 'informed' end,
+              outcome = case when agreed_at is null then ${reached ? 'informed' : 'bounced'} end,
               ended_at = case when agreed_at is null then ${now}::timestamptz end`
-        : sql`next_due_at = ${then.dueAt}`;
+        : sql`next_due_at = ${move.dueAt}`;
   const current = copy > 0 ? sql`info_copies = ${copy}` : sql`step = ${step}`;
   const result = await sql`
     with m as (
@@ -251,13 +259,13 @@ export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
     )
     insert into event (at, lead_id, enrollment_id, kind, step, detail)
     select ${now}::timestamptz, ${settlement.leadId}::uuid, ${enrollmentId}::uuid, ${settlement.event}, ${step}::smallint,
-           ${JSON.stringify({ code: settlement.code, copy, dueAt: then.dueAt })}::jsonb
+           ${JSON.stringify({ code: settlement.code, copy, dueAt: move.dueAt })}::jsonb
     from m
     returning id`.execute(db);
   return result.rows.length === 1;
 }
 
-/** Gives a claim back that was not used: nothing was handed over. */
+/** Gives a claim back when it is certain that nothing was handed over under it. */
 export async function releaseClaim(db: Db, key: MessageKey, token: string, now: Date): Promise<void> {
   await db
     .updateTable('message')
@@ -265,7 +273,7 @@ export async function releaseClaim(db: Db, key: MessageKey, token: string, now: 
     .where('enrollment_id', '=', key.enrollmentId)
     .where('step', '=', key.step)
     .where('copy', '=', key.copy)
-    .where('state', '=', 'claimed')
+    .where('state', 'in', ['claimed', 'handing_over'])
     .where('token', '=', token)
     .execute();
 }
@@ -279,4 +287,16 @@ export async function postpone(db: Db, enrollmentId: string, step: number, until
     .where('step', '=', step)
     .where('outcome', 'is', null)
     .execute();
+}
+
+/**
+ * Moves an enrollment past a step whose message has been settled already (entered by an audit, say).
+ * Without consent to more it ends as `informed`, as after any other step 0.
+ */
+export async function advancePast(db: Db, enrollmentId: string, step: number, dueAt: Date, now: Date): Promise<void> {
+  await sql`
+    update enrollment set step = step + 1, next_due_at = ${dueAt},
+      outcome = case when agreed_at is null then 'informed' end,
+      ended_at = case when agreed_at is null then ${now}::timestamptz end
+    where id = ${enrollmentId} and step = ${step} and outcome is null`.execute(db);
 }

@@ -10,12 +10,17 @@ export interface StartableJourney {
   enrollmentId: string;
   campaignId: string;
   step: number;
+  /** How many steps its campaign has. */
+  steps: number;
+  infoAgain: boolean;
   fairnessKey: string;
   priority: number;
 }
 
 const startable = sql`e.id as "enrollmentId", e.campaign_id as "campaignId", e.step, e.fairness_key as "fairnessKey",
-  e.priority`;
+  e.priority, e.info_due_at is not null as "infoAgain",
+  (select jsonb_array_length(v.steps) from campaign_version v
+   where v.campaign_id = e.campaign_id and v.version = e.version) as steps`;
 
 /** What an enrollment needs to be started; null if it has ended or is gone. */
 export async function startableJourney(db: Db, enrollmentId: string): Promise<StartableJourney | null> {

@@ -20,6 +20,8 @@ export interface Stop {
   happenedAt?: Date | undefined;
   /** Also keep the address from mail: of every campaign, or of `campaignId`, or of all but legal mail. */
   suppress?: 'objection' | 'complaint' | 'undeliverable' | 'campaign' | undefined;
+  /** The journey itself is asking, so it need not be told. */
+  byJourney?: boolean;
   /** Codes and ids for the timeline. */
   detail?: Record<string, unknown>;
   now: Date;
@@ -45,6 +47,37 @@ export async function stopEnrollments(db: Db, stop: Stop): Promise<StopResult> {
   return await inTransaction(db, (tx) => stopIn(tx, stop));
 }
 
+/**
+ * Ends an enrollment because its recipient refused a message for good: the message is `rejected`, the address
+ * `undeliverable`, and everything it is enrolled in ends as `bounced`.
+ *
+ * @param code the server's answer as codes only, such as `550 5.1.1`
+ */
+export async function bounce(
+  db: Db,
+  message: { enrollmentId: string; step: number; copy: number; token: string },
+  code: string,
+  now: Date,
+): Promise<void> {
+  await inTransaction(db, async (tx) => {
+    await stopIn(tx, {
+      who: { enrollmentId: message.enrollmentId },
+      outcome: 'bounced',
+      suppress: 'undeliverable',
+      detail: { by: 'smtp', code, step: message.step },
+      now,
+    });
+    await tx
+      .updateTable('message')
+      .set({ state: 'rejected', settled_at: now, code })
+      .where('enrollment_id', '=', message.enrollmentId)
+      .where('step', '=', message.step)
+      .where('copy', '=', message.copy)
+      .where('token', '=', message.token)
+      .execute();
+  });
+}
+
 /** `stopEnrollments` as a part of a larger transaction, in which no row is locked yet. */
 export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
   const { now, outcome } = stop;
@@ -54,7 +87,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
 
   const ended = await tx
     .updateTable('enrollment')
-    .set({ outcome, ended_at: now, signal_at: now, info_due_at: null })
+    .set({ outcome, ended_at: now, signal_at: stop.byJourney === true ? null : now, info_due_at: null })
     .where(scope)
     .where('outcome', 'is', null)
     .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb('requested_at', '<=', stop.happenedAt)))

@@ -15,6 +15,19 @@ export interface Route {
   fairnessKey: string;
 }
 
+/** The route of an enrollment's next touch; `infoAgain`: the information was asked for once more. */
+export function routeOf(touch: {
+  step: number;
+  steps: number;
+  infoAgain: boolean;
+  priority: number;
+  fairnessKey: string;
+}): Route {
+  const { step, steps, infoAgain, priority, fairnessKey } = touch;
+  const queue = step === 0 || infoAgain ? MAIL_QUEUES.requested : step < steps ? MAIL_QUEUES.marketing : JOURNEYS_QUEUE;
+  return { queue, priority, fairnessKey };
+}
+
 /** Search attributes that `temporal/search-attributes.ts` registers, both of type Keyword. */
 export const CAMPAIGN_ID_ATTRIBUTE = 'CampaignId';
 export const OUTCOME_ATTRIBUTE = 'Outcome';

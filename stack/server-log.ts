@@ -1,0 +1,35 @@
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** A log this big is put aside at the next start, in place of the one put aside before. */
+const PUT_ASIDE_BYTES = 10_000_000;
+
+/**
+ * Opens a server's log file for appending and gives its descriptor, to be handed to the server and then closed: the
+ * server writes by itself, so it never waits for us and no line is lost when we die.
+ */
+export function openServerLog(file: string): number {
+  mkdirSync(dirname(file), { recursive: true });
+  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > PUT_ASIDE_BYTES) renameSync(file, `${file}.old`);
+  return openSync(file, 'a', 0o600);
+}
+
+/** Closes our copy of the descriptor; the server keeps its own. */
+export function closeServerLog(fd: number): void {
+  closeSync(fd);
+}
+
+/** The last lines of a log, for the error message when a server does not start. */
+export function lastLines(text: string, lines = 5): string {
+  return text.trim().split('\n').slice(-lines).join('\n');
+}
+
+/** The last lines of a log file; empty when there is none. */
+export function lastLinesOf(file: string): string {
+  try {
+    return lastLines(readFileSync(file, 'utf8'));
+  } catch {
+    return '';
+  }
+}

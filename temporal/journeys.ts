@@ -1,0 +1,115 @@
+import { type Client, WorkflowNotFoundError } from '@temporalio/client';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import type { Db } from '../db/client';
+import {
+  markSignalled,
+  markStarted,
+  type PendingSignal,
+  pendingSignal,
+  type StartableJourney,
+  startableJourney,
+} from '../db/outbox';
+import type { leadJourney } from '../workflows';
+import {
+  CAMPAIGN_ID_ATTRIBUTE,
+  JOURNEYS_QUEUE,
+  journeyWorkflowId,
+  routeOf,
+  stopSignal,
+  wakeSignal,
+} from '../workflows/contract';
+import { call } from './client';
+import type { Log } from './log';
+
+/**
+ * What the API may ask of the engine once its answer is safe in Postgres. Nothing here throws or is waited for: the row
+ * is its own outbox, and what does not reach Temporal now is delivered by the reconciler (promise P4).
+ */
+export interface Journeys {
+  /** Starts the journeys of new enrollments. */
+  start(enrollmentIds: readonly string[]): void;
+  /** Tells journeys of a stop, a resume or a new request; what it is stands in their rows. */
+  tell(enrollmentIds: readonly string[]): void;
+  /** Starts taking in an uploaded file. */
+  startImport(importId: string): void;
+  /** Starts sending a test. */
+  startTestSend(testSendId: string): void;
+  /** Resolves when everything that was asked so far is done or left to the reconciler. */
+  settled(): Promise<void>;
+}
+
+const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
+
+/**
+ * Starts the workflow of an enrollment at its row's step; when it runs already, nothing happens. Starting too often is
+ * harmless: the ledger, not the workflow, knows what was sent.
+ */
+export async function startJourney(client: Client, journey: StartableJourney): Promise<void> {
+  const { enrollmentId, campaignId, step } = journey;
+  await call(client, () =>
+    client.workflow.start<typeof leadJourney>('leadJourney', {
+      workflowId: journeyWorkflowId(enrollmentId),
+      taskQueue: JOURNEYS_QUEUE,
+      args: [{ enrollmentId, step, route: routeOf(journey) }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      // A journey that was terminated, or whose close is forgotten, may start again; one that ended well has no open row.
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
+      typedSearchAttributes: [{ key: campaignIdAttribute, value: campaignId }],
+      memo: { step },
+      staticSummary: `Follows one lead through ${journey.steps} steps`,
+      staticDetails: `Enrollment \`${enrollmentId}\` in campaign \`${campaignId}\`. Sends a step, waits for the next, ends when the lead buys, replies or unsubscribes. Why and until when it waits stands in the current details.`,
+    }),
+  );
+}
+
+/** Tells the workflow of an enrollment what its row says. A workflow that has closed, or never started, needs no telling. */
+export async function signalJourney(client: Client, signal: PendingSignal): Promise<void> {
+  // By workflow id only: a run id would miss the run that has continued as new meanwhile.
+  const handle = client.workflow.getHandle(journeyWorkflowId(signal.enrollmentId));
+  const { outcome } = signal;
+  try {
+    await call(client, () => (outcome === null ? handle.signal(wakeSignal) : handle.signal(stopSignal, { outcome })));
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
+}
+
+/** `Journeys` on a real engine. @param log told of what was left to the reconciler, by ids and codes only */
+export function createJourneys(client: Client, db: Db, log: Log): Journeys {
+  const running = new Set<Promise<void>>();
+  const later = (what: string, id: string, work: () => Promise<void>): void => {
+    const promise = work()
+      .catch((error: unknown) => {
+        log.warn({ what, id, code: (error as { code?: unknown }).code }, 'left to the reconciler');
+      })
+      .finally(() => running.delete(promise));
+    running.add(promise);
+  };
+  return {
+    start: (ids) => {
+      for (const id of ids) {
+        later('start', id, async () => {
+          const journey = await startableJourney(db, id);
+          if (journey === null) return;
+          await startJourney(client, journey);
+          await markStarted(db, [id]);
+        });
+      }
+    },
+    tell: (ids) => {
+      for (const id of ids) {
+        later('tell', id, async () => {
+          const signal = await pendingSignal(db, id);
+          if (signal === null) return;
+          await signalJourney(client, signal);
+          await markSignalled(db, [signal]);
+        });
+      }
+    },
+    startImport: () => {},
+    startTestSend: () => {},
+    settled: async () => {
+      while (running.size > 0) await Promise.all(running);
+    },
+  };
+}

@@ -1,0 +1,100 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import type { Db } from '../db/client';
+import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
+import { signalJourney, startJourney } from './journeys';
+import type { Log } from './log';
+
+export interface ReconcilerOptions {
+  client: Client;
+  db: Db;
+  log: Log;
+  /** Pause between two rounds that found nothing, ms. */
+  everyMs?: number;
+  /** How long past its due time an enrollment may be before the watchdog looks at it, ms. */
+  graceMs?: number;
+  /** How long the watchdog leaves an enrollment alone that it has just looked at, ms. */
+  watchAgainMs?: number;
+}
+
+const BATCH = 500;
+/** Calls to Temporal under way at the same time. */
+const CONCURRENCY = 20;
+/** A batch is done well within this time (ms); if not, its reconciler has died and another may take it. */
+const LEASE_MS = 30_000;
+
+/** What one round has done, by count. */
+export interface Round {
+  started: number;
+  signalled: number;
+  watched: number;
+}
+
+/**
+ * Makes Temporal agree with Postgres, for as long as `signal` lets it: starts what was never started, delivers stops and
+ * wakes that were not delivered, and starts again what is well past its due time, whatever became of Temporal's store.
+ * Any number may run. A round that fails is logged and tried again.
+ */
+export async function runReconciler(options: ReconcilerOptions, signal: AbortSignal): Promise<void> {
+  const { everyMs = 2_000, log } = options;
+  while (!signal.aborted) {
+    let busy = false;
+    try {
+      const round = await reconcileOnce(options);
+      busy = round.started >= BATCH || round.signalled >= BATCH || round.watched >= BATCH;
+      if (round.started + round.signalled + round.watched > 0) log.info({ ...round }, 'reconciled');
+    } catch (error) {
+      log.warn(
+        { code: (error as { code?: unknown }).code ?? (error as Error).name },
+        'reconciling failed; will try again',
+      );
+    }
+    if (!busy) await sleep(everyMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** One round. @throws what Postgres or Temporal said of the first failure; the rest of the round was done all the same */
+export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> {
+  const { client, db, graceMs = 15 * 60_000, watchAgainMs = 15 * 60_000 } = options;
+  const failures: unknown[] = [];
+
+  const unstarted = await leaseUnstarted(db, BATCH, LEASE_MS);
+  const started = await each(unstarted, failures, (journey) => startJourney(client, journey));
+  await markStarted(
+    db,
+    started.map((journey) => journey.enrollmentId),
+  );
+
+  const signals = await leaseSignals(db, BATCH, LEASE_MS);
+  const signalled = await each(signals, failures, (pending) => signalJourney(client, pending));
+  await markSignalled(db, signalled);
+
+  const overdue = await leaseOverdue(db, graceMs, BATCH, watchAgainMs);
+  const watched = await each(overdue, failures, async (journey) => {
+    await startJourney(client, journey);
+    // It may be running and waiting for a wake that was lost with a restored store.
+    await signalJourney(client, { enrollmentId: journey.enrollmentId, outcome: null, signalAt: new Date() });
+  });
+
+  if (failures.length > 0) throw failures[0];
+  return { started: started.length, signalled: signalled.length, watched: watched.length };
+}
+
+/** Runs `work` for each item, a few at a time. @returns those that went well; the faults of the others in `failures` */
+async function each<T>(items: readonly T[], failures: unknown[], work: (item: T) => Promise<void>): Promise<T[]> {
+  const queue = items.values();
+  const done: T[] = [];
+  await Promise.all(
+    Array.from({ length: Math.min(CONCURRENCY, items.length) }, async () => {
+      for (const item of queue) {
+        try {
+          await work(item);
+          done.push(item);
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    }),
+  );
+  return done;
+}

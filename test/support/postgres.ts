@@ -1,0 +1,41 @@
+import { randomBytes } from 'node:crypto';
+import { Client } from 'pg';
+import { createDb, type Db } from '../../db/client';
+
+/** A database of one test file's own, cloned from the migrated template. */
+export interface TestDatabase {
+  db: Db;
+  url: string;
+  drop(): Promise<void>;
+}
+
+/** Clones the template. Call `drop` when done; it fails if the test left connections open. */
+export async function createTestDatabase(maxConnections = 20): Promise<TestDatabase> {
+  const serverUrl = process.env.TEST_POSTGRES_URL;
+  if (serverUrl === undefined) throw new Error('TEST_POSTGRES_URL is set by test/support/global-setup.ts');
+  const name = `test_${randomBytes(6).toString('hex')}`;
+  await admin(serverUrl, `create database ${name} template recuerda`);
+  const url = new URL(serverUrl);
+  url.pathname = `/${name}`;
+  const db = createDb({ url: url.href, maxConnections, onError: () => {} });
+  return {
+    db,
+    url: url.href,
+    async drop() {
+      await db.destroy();
+      await admin(serverUrl, `drop database ${name} with (force)`);
+    },
+  };
+}
+
+async function admin(serverUrl: string, statement: string): Promise<void> {
+  const url = new URL(serverUrl);
+  url.pathname = '/postgres';
+  const client = new Client({ connectionString: url.href });
+  await client.connect();
+  try {
+    await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,108 @@
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { createActivities } from './activities';
+import type { Config } from './config';
+import { createDb, type Db } from './db/client';
+import { type Carrier, createCarrier } from './mail/deliver/connections';
+import { createTemporalClient } from './temporal/client';
+import type { Log } from './temporal/log';
+import { runReconciler } from './temporal/reconciler';
+import { registerSearchAttributes } from './temporal/search-attributes';
+import { JOURNEYS_QUEUE, MAIL_QUEUES } from './workflows/contract';
+
+export interface RunningWorker {
+  /** Takes no new work, lets deliveries under way finish, and closes every connection. */
+  stop(): Promise<void>;
+  /** Resolves when it was stopped; rejects when a worker failed. */
+  readonly finished: Promise<void>;
+}
+
+/** A cached workflow costs about 220 KB and gains a sleeping lead nothing. */
+const CACHED_WORKFLOWS = 200;
+/** Longer than one delivery may take; the process manager must wait longer still. */
+const SHUTDOWN_GRACE_MS = 65_000;
+
+/**
+ * Starts one worker process: a Worker for each task queue, and the reconciler. Resolves when all of them poll.
+ *
+ * @param bundle workflow code that was bundled before; made from the sources when left out
+ */
+export async function startWorker(config: Config, log: Log, bundle?: { codePath: string }): Promise<RunningWorker> {
+  const connection = await NativeConnection.connect({ address: config.temporalAddress });
+  const client = createTemporalClient({ address: config.temporalAddress, namespace: config.temporalNamespace });
+  const db = createDb({
+    url: config.databaseUrl,
+    maxConnections: config.databaseConnections,
+    onError: (error) => log.warn({ code: (error as { code?: string }).code }, 'a database connection was lost'),
+  });
+  const carriers: Carrier[] = [];
+  const workers: Worker[] = [];
+  const reconciling = new AbortController();
+  const cleanUp = async () => {
+    await Promise.all(carriers.map((carrier) => carrier.close()));
+    await client.connection.close();
+    await connection.close();
+    await db.destroy();
+  };
+
+  try {
+    await registerSearchAttributes(client, config.temporalNamespace);
+    if (config.mailBlocked !== null) log.error({}, config.mailBlocked);
+    for (const taskQueue of [JOURNEYS_QUEUE, ...Object.values(MAIL_QUEUES)]) {
+      const carrier = createCarrier({ url: config.smtpUrl, maxConnections: config.smtpConnections });
+      carriers.push(carrier);
+      workers.push(
+        await Worker.create({
+          connection,
+          namespace: config.temporalNamespace,
+          taskQueue,
+          activities: createActivities(depsOf(config, db, carrier)),
+          shutdownGraceTime: SHUTDOWN_GRACE_MS,
+          ...(taskQueue === JOURNEYS_QUEUE ? workflowOptions(bundle) : mailOptions(config)),
+        }),
+      );
+    }
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
+
+  const runs = workers.map((worker) => worker.run());
+  const stop = () => {
+    reconciling.abort();
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  const reconciler = runReconciler({ client, db, log }, reconciling.signal);
+  const finished = Promise.all(runs)
+    .then(() => {})
+    .finally(async () => {
+      // One that fails takes the others down, so that whoever started this process notices and starts it again.
+      stop();
+      await Promise.allSettled([...runs, reconciler]);
+      await cleanUp();
+    });
+  return {
+    stop: async () => {
+      stop();
+      await finished;
+    },
+    finished,
+  };
+}
+
+function depsOf(config: Config, db: Db, carrier: Carrier) {
+  const { publicUrl, tokenKeys, addressKeys, timeFactor, mailBlocked } = config;
+  return { db, carrier, publicUrl, tokenKeys, addressKeys, timeFactor, mailBlocked };
+}
+
+function workflowOptions(bundle: { codePath: string } | undefined): Partial<WorkerOptions> {
+  return {
+    ...(bundle === undefined ? { workflowsPath: require.resolve('./workflows') } : { workflowBundle: bundle }),
+    maxCachedWorkflows: CACHED_WORKFLOWS,
+    maxConcurrentActivityTaskExecutions: 20,
+  };
+}
+
+function mailOptions(config: Config): Partial<WorkerOptions> {
+  // Twice the connections: one message is composed and claimed while another is on the wire.
+  return { maxConcurrentActivityTaskExecutions: config.smtpConnections * 2 };
+}
