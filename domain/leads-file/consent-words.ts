@@ -1,0 +1,132 @@
+import { remembered } from './remembered';
+
+/** How a cell of a consent column is read. Anything that is not a clear yes gets no nudge (P7). */
+export type ConsentCell = 'yes' | 'no' | 'empty' | 'unknown';
+
+const YES = new Set([
+  'si',
+  's',
+  'yes',
+  'y',
+  'true',
+  't',
+  '1',
+  '1.0',
+  '1,0',
+  'x',
+  'ok',
+  'okay',
+  'v',
+  'acepto',
+  'acepta',
+  'aceptado',
+  'aceptada',
+  'accept',
+  'accepts',
+  'accepted',
+  'agree',
+  'agreed',
+  'i agree',
+  'i accept',
+  'checked',
+  'on',
+  'verdadero',
+  'cierto',
+  'oui',
+  'vrai',
+  'ja',
+  'wahr',
+  'sim',
+  'vero',
+  'opt in',
+  'opt-in',
+  'optin',
+  'opted in',
+  'opted-in',
+  'granted',
+  'given',
+  'consent',
+  'consented',
+  'consiente',
+  'consentido',
+  'autorizo',
+  'autoriza',
+  'autorizado',
+  'suscrito',
+  'suscrita',
+  'subscribed',
+  'marcado',
+  'activado',
+  'de acuerdo',
+  'estoy de acuerdo',
+  'si, acepto',
+  'si acepto',
+  'yes, i accept',
+  'yes, i agree',
+  '✓',
+  '✔',
+  '☑',
+  '✅',
+]);
+
+const NO = new Set([
+  'no',
+  'n',
+  'false',
+  'f',
+  '0',
+  '0.0',
+  '0,0',
+  'off',
+  'falso',
+  'non',
+  'faux',
+  'nein',
+  'falsch',
+  'nao',
+  'rechazo',
+  'rechaza',
+  'rechazado',
+  'no acepto',
+  'no acepta',
+  'no autorizo',
+  'no autoriza',
+  'declined',
+  'denied',
+  'refused',
+  'rejected',
+  'opt out',
+  'opt-out',
+  'optout',
+  'opted out',
+  'unsubscribed',
+  'baja',
+  'unchecked',
+  'never',
+  'nunca',
+  'none',
+  'ninguno',
+  '-',
+  '--',
+  '–',
+  '—',
+  '✗',
+  '✘',
+  '☐',
+  '❌',
+]);
+
+/** Reads one cell: Spanish, English and the commonest words of the neighbours, whatever the case and the accents. */
+export const readConsent = remembered((cell: string): ConsentCell => {
+  const word = cell
+    .normalize('NFD')
+    .replace(/\p{M}|\p{Cf}/gu, '')
+    .toLowerCase()
+    .replace(/\s+/g, ' ')
+    .trim()
+    .replace(/^["'¡[(]+|["'.!;\])]+$/g, '')
+    .trim();
+  if (word === '') return cell.trim() === '' ? 'empty' : 'unknown';
+  if (YES.has(word)) return 'yes';
+  return NO.has(word) ? 'no' : 'unknown';
+});
