@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { type SqlBool, sql } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep, PublishedCampaign } from '../domain/campaign';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction, type Tx } from './client';
@@ -44,14 +45,11 @@ export async function listCampaigns(
   limit: number,
   before: { createdAt: Date; id: string } | null,
 ): Promise<Campaign[]> {
-  let query = db
-    .selectFrom('campaign')
-    .select(COLUMNS)
-    .orderBy('created_at', 'desc')
-    .orderBy('id', 'desc')
-    .limit(limit);
+  // In milliseconds, as a cursor holds it: in microseconds, those of the same millisecond would be passed over.
+  const created = sql<Date>`date_trunc('milliseconds', created_at)`;
+  let query = db.selectFrom('campaign').select(COLUMNS).orderBy(created, 'desc').orderBy('id', 'desc').limit(limit);
   if (before !== null) {
-    query = query.where((eb) => eb(eb.refTuple('created_at', 'id'), '<', eb.tuple(before.createdAt, before.id)));
+    query = query.where(sql<SqlBool>`(${created}, id) < (${before.createdAt}::timestamptz, ${before.id}::uuid)`);
   }
   return await query.execute();
 }

@@ -8,6 +8,7 @@ import { lockAddresses, type Suppression, suppressionOf } from './addresses';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
+import { signalStamp } from './outbox';
 import type { EnrollmentTable } from './schema';
 
 /** One person's request for the information of a campaign. */
@@ -198,7 +199,7 @@ async function enrollmentsOf(
     .where('e.campaign_id', '=', campaignId)
     .where('e.lead_id', '=', sql<string>`any(${leadIds}::uuid[])`)
     .orderBy('e.enrolled_at')
-    .forUpdate('e')
+    .forNoKeyUpdate('e')
     .execute();
   const byLead = new Map<string, EarlierEnrollment[]>();
   for (const row of rows) byLead.set(row.lead_id, [...(byLead.get(row.lead_id) ?? []), row]);
@@ -277,7 +278,7 @@ async function askAgain(
     .updateTable('enrollment')
     .set((eb) => ({
       agreed_at: enrollment.agreed_at ?? agreedAt(request),
-      ...(nextDue === null ? {} : { next_due_at: nextDue, signal_at: now }),
+      ...(nextDue === null ? {} : { next_due_at: nextDue, signal_at: signalStamp(now) }),
       ...(infoAgain ? { info_due_at: now, info_copies: eb('info_copies', '+', 1) } : {}),
     }))
     .where('id', '=', enrollment.id)

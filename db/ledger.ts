@@ -233,20 +233,24 @@ export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
     copy > 0
       ? advances
         ? sql`info_due_at = null, next_due_at = greatest(next_due_at, ${move.dueAt}::timestamptz),
-              last_info_at = case when ${state} = 'accepted' then ${now}::timestamptz else last_info_at end`
+              last_info_at = case when ${reached} then ${now}::timestamptz else last_info_at end`
         : sql`info_due_at = ${move.dueAt}`
       : advances
         ? sql`step = step + 1, next_due_at = ${move.dueAt},
               last_info_at = case when ${step} = 0 then ${now}::timestamptz else last_info_at end,
               outcome = case when agreed_at is null then ${reached ? 'informed' : 'bounced'} end,
               ended_at = case when agreed_at is null then ${now}::timestamptz end`
-        : sql`next_due_at = ${move.dueAt}`;
+        : // Who asked again meanwhile has moved it further away than any second try.
+          sql`next_due_at = greatest(next_due_at, ${move.dueAt}::timestamptz)`;
   const current = copy > 0 ? sql`info_copies = ${copy}` : sql`step = ${step}`;
   const result = await sql`
-    with m as (
+    with l as materialized (
+      -- The enrollment is locked before its message, as everywhere: a stop that waits for this must not be waited for.
+      select id from enrollment where id = ${enrollmentId} for no key update
+    ), m as (
       update message m set state = ${state}, settled_at = ${now}, code = ${settlement.code},
                            provider_id = ${settlement.providerId}
-      where m.enrollment_id = ${enrollmentId} and m.step = ${step} and m.copy = ${copy} and (${ours})
+      where m.enrollment_id = ${enrollmentId} and m.step = ${step} and m.copy = ${copy} and (${ours}) and exists (select from l)
       returning m.enrollment_id
     ), e as (
       update enrollment set ${moved}
@@ -278,11 +282,11 @@ export async function releaseClaim(db: Db, key: MessageKey, token: string, now: 
     .execute();
 }
 
-/** Moves an open enrollment's due time (a window that has closed, a retry that must wait). */
+/** Moves an open enrollment's due time further away (a window that has closed, a retry that must wait); never nearer. */
 export async function postpone(db: Db, enrollmentId: string, step: number, until: Date): Promise<void> {
   await db
     .updateTable('enrollment')
-    .set({ next_due_at: until })
+    .set((eb) => ({ next_due_at: eb.fn<Date>('greatest', ['next_due_at', eb.val(until)]) }))
     .where('id', '=', enrollmentId)
     .where('step', '=', step)
     .where('outcome', 'is', null)

@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Outcome } from '../domain/outcomes';
 import type { Db } from './client';
 
@@ -33,11 +33,11 @@ export async function startableJourney(db: Db, enrollmentId: string): Promise<St
 export async function leaseUnstarted(db: Db, limit: number, leaseMs: number): Promise<StartableJourney[]> {
   const result = await sql<StartableJourney>`
     update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
-    where e.id in (
+    where e.id = any(array(
       select id from enrollment
       where started_at is null and outcome is null and (leased_until is null or leased_until < now())
       order by priority, enrolled_at limit ${limit} for update skip locked
-    )
+    ))
     returning ${startable}`.execute(db);
   return result.rows;
 }
@@ -60,11 +60,11 @@ export interface PendingSignal {
 export async function leaseSignals(db: Db, limit: number, leaseMs: number): Promise<PendingSignal[]> {
   const result = await sql<PendingSignal>`
     update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
-    where e.id in (
+    where e.id = any(array(
       select id from enrollment
       where signal_at is not null and (leased_until is null or leased_until < now())
       order by signal_at limit ${limit} for update skip locked
-    )
+    ))
     returning e.id as "enrollmentId", e.outcome, e.signal_at as "signalAt"`.execute(db);
   return result.rows;
 }
@@ -80,14 +80,20 @@ export async function pendingSignal(db: Db, enrollmentId: string): Promise<Pendi
   return row === undefined || row.signalAt === null ? null : { ...row, signalAt: row.signalAt };
 }
 
-/** Stamps what was told, unless something newer has come up meanwhile. */
+/** The stamp of a change that a workflow must be told of; always a new one, whatever the clocks of other processes say. */
+export function signalStamp(now: Date): RawBuilder<Date> {
+  return sql<Date>`greatest(${now}::timestamptz, signal_at + interval '1 millisecond')`;
+}
+
+/** Stamps what was told. What has come up meanwhile stays, free for the next reconciler to tell. */
 export async function markSignalled(db: Db, signals: readonly PendingSignal[]): Promise<void> {
   if (signals.length === 0) return;
   await sql`
-    update enrollment e set signal_at = null, leased_until = null
+    update enrollment e set leased_until = null,
+      signal_at = case when date_trunc('milliseconds', e.signal_at) > told.at then e.signal_at end
     from unnest(${signals.map((signal) => signal.enrollmentId)}::uuid[],
                 ${signals.map((signal) => signal.signalAt)}::timestamptz[]) as told (id, at)
-    where e.id = told.id and date_trunc('milliseconds', e.signal_at) <= told.at`.execute(db);
+    where e.id = told.id and e.signal_at is not null`.execute(db);
 }
 
 /**
@@ -102,13 +108,13 @@ export async function leaseOverdue(
 ): Promise<StartableJourney[]> {
   const result = await sql<StartableJourney>`
     update enrollment e set watched_until = now() + ${againMs} * interval '1 millisecond'
-    where e.id in (
+    where e.id = any(array(
       select o.id from enrollment o join campaign c on c.id = o.campaign_id
       where o.outcome is null and o.started_at is not null and o.paused_at is null and c.paused_at is null
-        and o.next_due_at < now() - ${graceMs} * interval '1 millisecond'
+        and least(o.next_due_at, o.info_due_at) < now() - ${graceMs} * interval '1 millisecond'
         and (o.watched_until is null or o.watched_until < now())
-      order by o.next_due_at limit ${limit} for update of o skip locked
-    )
+      order by least(o.next_due_at, o.info_due_at) limit ${limit} for update of o skip locked
+    ))
     returning ${startable}`.execute(db);
   return result.rows;
 }

@@ -2,6 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
+import { signalStamp } from './outbox';
 import { handingOver, type InFlight, withdraw } from './stops';
 
 /**
@@ -34,7 +35,7 @@ export async function resumeEnrollment(db: Db, enrollmentId: string, now: Date):
   await inTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('enrollment')
-      .set({ paused_at: null, held_at: null, signal_at: now })
+      .set({ paused_at: null, held_at: null, signal_at: signalStamp(now) })
       .where('id', '=', enrollmentId)
       .returning(['lead_id', 'outcome', 'step'])
       .executeTakeFirst();
@@ -78,7 +79,7 @@ export async function resumeCampaign(db: Db, campaignId: string, now: Date): Pro
     if (row === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
     await tx
       .updateTable('enrollment')
-      .set({ held_at: null, signal_at: now })
+      .set({ held_at: null, signal_at: signalStamp(now) })
       .where('campaign_id', '=', campaignId)
       .where('outcome', 'is', null)
       .where('held_at', 'is not', null)

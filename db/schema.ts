@@ -130,15 +130,21 @@ export interface LeadImportTable {
   consent_text: string;
   source: string;
   mapping: JSONColumnType<Record<string, string>> | null;
+  time_zone: string;
   encoding: string;
+  chunks: number;
+  bytes: ColumnType<string, number, number>;
   state: Defaulted<'running' | 'completed' | 'failed'>;
+  last_line: Defaulted<number>;
   total: Defaulted<number>;
   created: Defaulted<number>;
   existing: Defaulted<number>;
   rejected: Defaulted<number>;
+  warnings: Defaulted<number>;
   failure: string | null;
   created_at: Generated<Date>;
   started_at: Date | null;
+  progress_at: Defaulted<Date>;
   leased_until: Date | null;
   finished_at: Date | null;
 }

@@ -3,6 +3,7 @@ import type { Outcome } from '../domain/outcomes';
 import { lockAddresses } from './addresses';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
+import { signalStamp } from './outbox';
 
 /** Whose enrollments: one, everybody's in a campaign, or a person's, known by lead or by address hashes (`hashAddress`). */
 export type Who =
@@ -87,7 +88,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
 
   const ended = await tx
     .updateTable('enrollment')
-    .set({ outcome, ended_at: now, signal_at: stop.byJourney === true ? null : now, info_due_at: null })
+    .set({ outcome, ended_at: now, signal_at: stop.byJourney === true ? null : signalStamp(now), info_due_at: null })
     .where(scope)
     .where('outcome', 'is', null)
     .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb('requested_at', '<=', stop.happenedAt)))
@@ -97,7 +98,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
 
   // A second statement, so with a snapshot of its own: claims that were waited for above are seen here.
   await withdraw(tx, sql<SqlBool>`e.id = any(${endedIds}::uuid[])`, now);
-  const inFlight = await handingOver(tx, scope);
+  const inFlight = await handingOver(tx, sql<SqlBool>`${scope} and enrollment.outcome is not null`);
 
   const leads = await affectedLeads(tx, stop, scope, ended);
   if (stop.suppress !== undefined) {
@@ -206,9 +207,10 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
 
 function scopeOf(stop: Stop, hashes: string[] | null) {
   // Suppressing an address ends whatever it is enrolled in, also under another enrollment than the one that was named.
-  const all = stop.suppress !== undefined && stop.suppress !== 'campaign' && hashes !== null;
+  const whole = stop.suppress !== undefined && hashes !== null;
+  const all = whole && stop.suppress !== 'campaign';
   const who =
-    all || 'hashes' in stop.who
+    whole || 'hashes' in stop.who
       ? sql<SqlBool>`enrollment.address_hash = any(${hashes}::text[])`
       : 'leadId' in stop.who
         ? sql<SqlBool>`enrollment.lead_id = ${stop.who.leadId}`

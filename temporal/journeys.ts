@@ -1,6 +1,7 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { Db } from '../db/client';
+import { markImportsStarted } from '../db/imports';
 import {
   markSignalled,
   markStarted,
@@ -9,13 +10,18 @@ import {
   type StartableJourney,
   startableJourney,
 } from '../db/outbox';
-import type { leadJourney } from '../workflows';
+import { markTestSendsStarted } from '../db/test-sends';
 import {
   CAMPAIGN_ID_ATTRIBUTE,
+  importWorkflowId,
   JOURNEYS_QUEUE,
   journeyWorkflowId,
+  type LeadImport,
+  type LeadJourney,
   routeOf,
   stopSignal,
+  type TestSend,
+  testSendWorkflowId,
   wakeSignal,
 } from '../workflows/contract';
 import { call } from './client';
@@ -47,7 +53,7 @@ const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEY
 export async function startJourney(client: Client, journey: StartableJourney): Promise<void> {
   const { enrollmentId, campaignId, step } = journey;
   await call(client, () =>
-    client.workflow.start<typeof leadJourney>('leadJourney', {
+    client.workflow.start<LeadJourney>('leadJourney', {
       workflowId: journeyWorkflowId(enrollmentId),
       taskQueue: JOURNEYS_QUEUE,
       args: [{ enrollmentId, step, route: routeOf(journey) }],
@@ -72,6 +78,35 @@ export async function signalJourney(client: Client, signal: PendingSignal): Prom
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }
+}
+
+/** Starts the workflow that sends a test to its author; a person waits for it, so it goes first. */
+export async function startTestSend(client: Client, testSendId: string): Promise<void> {
+  await call(client, () =>
+    client.workflow.start<TestSend>('testSend', {
+      workflowId: testSendWorkflowId(testSendId),
+      taskQueue: JOURNEYS_QUEUE,
+      args: [{ testSendId }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      priority: { priorityKey: 1 },
+      staticSummary: 'Sends one step of a campaign to its author',
+    }),
+  );
+}
+
+/** Starts the workflow of an import; when it runs already, nothing happens. One that has ended does nothing again. */
+export async function startImport(client: Client, importId: string): Promise<void> {
+  await call(client, () =>
+    client.workflow.start<LeadImport>('leadImport', {
+      workflowId: importWorkflowId(importId),
+      taskQueue: JOURNEYS_QUEUE,
+      args: [{ importId }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      staticSummary: 'Takes in a file of leads',
+      staticDetails: `Import \`${importId}\`. How far it is, and which lines were refused, stands under \`GET /v1/imports/${importId}\`.`,
+    }),
+  );
 }
 
 /** `Journeys` on a real engine. @param log told of what was left to the reconciler, by ids and codes only */
@@ -106,8 +141,18 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
         });
       }
     },
-    startImport: () => {},
-    startTestSend: () => {},
+    startImport: (id) => {
+      later('import', id, async () => {
+        await startImport(client, id);
+        await markImportsStarted(db, [id]);
+      });
+    },
+    startTestSend: (id) => {
+      later('test-send', id, async () => {
+        await startTestSend(client, id);
+        await markTestSendsStarted(db, [id]);
+      });
+    },
     settled: async () => {
       while (running.size > 0) await Promise.all(running);
     },

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { Db } from '../db/client';
+import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/imports';
 import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
-import { signalJourney, startJourney } from './journeys';
+import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends';
+import { signalJourney, startImport, startJourney, startTestSend } from './journeys';
 import type { Log } from './log';
 
 export interface ReconcilerOptions {
@@ -22,12 +24,16 @@ const BATCH = 500;
 const CONCURRENCY = 20;
 /** A batch is done well within this time (ms); if not, its reconciler has died and another may take it. */
 const LEASE_MS = 30_000;
+/** How often the leavings of uploads that broke off are looked for, and how old they must be (ms): no upload takes so long. */
+const TIDY_EVERY_MS = 60 * 60_000;
+const ORPHAN_MS = 24 * 60 * 60_000;
 
 /** What one round has done, by count. */
 export interface Round {
   started: number;
   signalled: number;
   watched: number;
+  imports: number;
 }
 
 /**
@@ -37,12 +43,17 @@ export interface Round {
  */
 export async function runReconciler(options: ReconcilerOptions, signal: AbortSignal): Promise<void> {
   const { everyMs = 2_000, log } = options;
+  let tidied = 0;
   while (!signal.aborted) {
     let busy = false;
     try {
       const round = await reconcileOnce(options);
       busy = round.started >= BATCH || round.signalled >= BATCH || round.watched >= BATCH;
-      if (round.started + round.signalled + round.watched > 0) log.info({ ...round }, 'reconciled');
+      if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
+      if (Date.now() - tidied >= TIDY_EVERY_MS) {
+        await deleteOrphanChunks(options.db, ORPHAN_MS);
+        tidied = Date.now();
+      }
     } catch (error) {
       log.warn(
         { code: (error as { code?: unknown }).code ?? (error as Error).name },
@@ -65,6 +76,10 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
     started.map((journey) => journey.enrollmentId),
   );
 
+  const tests = await leaseUnstartedTestSends(db, BATCH, LEASE_MS);
+  const startedTests = await each(tests, failures, (id) => startTestSend(client, id));
+  await markTestSendsStarted(db, startedTests);
+
   const signals = await leaseSignals(db, BATCH, LEASE_MS);
   const signalled = await each(signals, failures, (pending) => signalJourney(client, pending));
   await markSignalled(db, signalled);
@@ -76,8 +91,17 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
     await signalJourney(client, { enrollmentId: journey.enrollmentId, outcome: null, signalAt: new Date() });
   });
 
+  const waiting = await leaseImports(db, BATCH, LEASE_MS, graceMs);
+  const imports = await each(waiting, failures, (importId) => startImport(client, importId));
+  await markImportsStarted(db, imports);
+
   if (failures.length > 0) throw failures[0];
-  return { started: started.length, signalled: signalled.length, watched: watched.length };
+  return {
+    started: started.length,
+    signalled: signalled.length,
+    watched: watched.length,
+    imports: imports.length,
+  };
 }
 
 /** Runs `work` for each item, a few at a time. @returns those that went well; the faults of the others in `failures` */

@@ -48,6 +48,10 @@ export interface JourneyResult {
   step: number;
 }
 
+export type LeadJourney = (input: JourneyInput) => Promise<JourneyResult>;
+export type LeadImport = (input: { importId: string }) => Promise<{ state: 'completed' | 'failed' }>;
+export type TestSend = (input: { testSendId: string }) => Promise<{ state: 'accepted' | 'refused' }>;
+
 /** What `sendStep` and `leadJourney` say to each other. `now` is workflow time, ms since the epoch. */
 export interface SendStepInput {
   enrollmentId: string;

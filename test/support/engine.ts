@@ -1,14 +1,16 @@
-import type { Client } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
 import type { Config } from '../../config';
 import type { Db } from '../../db/client';
 import { startableJourney } from '../../db/outbox';
+import { freePort } from '../../stack/ports';
+import { startTemporal } from '../../stack/temporal-server';
+import { createTemporalClient } from '../../temporal/client';
 import { startJourney } from '../../temporal/journeys';
 import type { Log } from '../../temporal/log';
-import { type RunningWorker, startWorker } from '../../worker';
-import type { leadJourney } from '../../workflows';
-import { journeyWorkflowId } from '../../workflows/contract';
+import { startWorker } from '../../worker';
+import { type JourneyResult, journeyWorkflowId, type LeadJourney } from '../../workflows/contract';
 import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from './leads';
 import { createTestDatabase, type TestDatabase } from './postgres';
 import { type SmtpSink, startSmtpSink } from './smtp-sink';
@@ -16,18 +18,16 @@ import { type SmtpSink, startSmtpSink } from './smtp-sink';
 /** A log that says nothing; tests that read the log bring their own. */
 export const silent: Log = { info() {}, warn() {}, error() {} };
 
-/** Database, mail server, time-skipping Temporal and a worker, all real. */
+/** Database, mail server, Temporal and a worker, all real. */
 export interface Engine {
   db: Db;
   sink: SmtpSink;
   client: Client;
-  env: TestWorkflowEnvironment;
   config: Config;
-  worker: RunningWorker;
   /** Starts an enrollment's journey as the reconciler does. */
-  start(enrollmentId: string): Promise<ReturnType<Client['workflow']['getHandle']>>;
-  /** Runs a journey to its end, skipping time. */
-  run(enrollmentId: string): Promise<Awaited<ReturnType<typeof leadJourney>>>;
+  start(enrollmentId: string): Promise<WorkflowHandle<LeadJourney>>;
+  /** Runs a journey to its end. */
+  run(enrollmentId: string): Promise<JourneyResult>;
   stop(): Promise<void>;
 }
 
@@ -66,38 +66,62 @@ export function workflowBundle(): { codePath: string } {
   return { codePath };
 }
 
-/** Everything a journey needs, with time skipped wherever nothing is under way. */
-export async function startEngine(): Promise<Engine> {
-  installRuntime();
-  const database = await createTestDatabase();
-  const sink = await startSmtpSink();
+/** A Temporal server for tests: one that skips time wherever nothing is under way, or the dev server in real time. */
+interface TestServer {
+  address: string;
+  client: Client;
+  stop(): Promise<void>;
+}
+
+async function timeSkippingServer(): Promise<TestServer> {
   const path = process.env.TEST_TEMPORAL_TEST_SERVER;
   if (path === undefined) throw new Error('TEST_TEMPORAL_TEST_SERVER is set by test/support/global-setup.ts');
   const env = await TestWorkflowEnvironment.createTimeSkipping({
     server: { executable: { type: 'existing-path', path } },
   });
-  const config = configForTests(database, sink, env.address);
+  return { address: env.address, client: env.client, stop: () => env.teardown() };
+}
+
+async function devServer(): Promise<TestServer> {
+  const cli = process.env.TEST_TEMPORAL_CLI;
+  if (cli === undefined) throw new Error('TEST_TEMPORAL_CLI is set by test/support/global-setup.ts');
+  const server = await startTemporal({ cli, port: await freePort() });
+  const client = createTemporalClient({ address: server.address, namespace: 'default' });
+  return {
+    address: server.address,
+    client,
+    stop: async () => {
+      await client.connection.close();
+      await server.stop();
+    },
+  };
+}
+
+/** Everything a journey needs. The time-skipping server is for whole journeys, run to their end one after another. */
+export async function startEngine(kind: 'time-skipping' | 'real-time'): Promise<Engine> {
+  installRuntime();
+  const database = await createTestDatabase();
+  const sink = await startSmtpSink();
+  const server = await (kind === 'time-skipping' ? timeSkippingServer() : devServer());
+  const config = configForTests(database, sink, server.address);
   const worker = await startWorker(config, silent, workflowBundle());
   const { db } = database;
-  const { client } = env;
+  const { client } = server;
   const start = async (enrollmentId: string) => {
     const journey = await startableJourney(db, enrollmentId);
     if (journey !== null) await startJourney(client, journey);
-    return client.workflow.getHandle<typeof leadJourney>(journeyWorkflowId(enrollmentId));
+    return client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId));
   };
   return {
     db,
     sink,
     client,
-    env,
     config,
-    worker,
     start,
-    run: async (enrollmentId) =>
-      (await (await start(enrollmentId)).result()) as Awaited<ReturnType<typeof leadJourney>>,
+    run: async (enrollmentId) => await (await start(enrollmentId)).result(),
     stop: async () => {
       await worker.stop();
-      await env.teardown();
+      await server.stop();
       await sink.close();
       await database.drop();
     },

@@ -6,7 +6,7 @@ import { enrollForTests, requestBy } from '../support/leads';
 let engine: Engine;
 
 beforeAll(async () => {
-  engine = await startEngine();
+  engine = await startEngine('time-skipping');
 });
 afterAll(async () => {
   await engine.stop();

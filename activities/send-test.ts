@@ -1,0 +1,136 @@
+import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import type { Db } from '../db/client';
+import { findTestSend, isUndeliverable, type QueuedTestSend, queuedTestSend, settleTestSend } from '../db/test-sends';
+import { testMark } from '../domain/example-lead';
+import { type ComposedMessage, composeMessage, domainOf } from '../mail/compose/message';
+import { messageIdFor } from '../mail/compose/message-id';
+import type { Carrier, SmtpLink } from '../mail/deliver/connections';
+import { SmtpRefusal } from '../mail/deliver/refusal';
+import { deliver } from '../mail/deliver/send';
+import { withHeartbeat } from './heartbeat';
+
+export interface SendTestDeps {
+  db: Db;
+  carrier: Carrier;
+  publicUrl: string;
+  /** Why no mail may leave; null when it may. */
+  mailBlocked: string | null;
+}
+
+type Settled = 'accepted' | 'refused';
+
+/** How it went: for good, or a fault that another attempt may not meet. Codes only (promise P5). */
+type Attempt = { state: Settled; code: string } | { retry: 'smtp_refused' | 'smtp_unsent' | 'smtp_busy'; code: string };
+
+const CONNECTION_MS = 60_000;
+const DELIVERY_MS = 60_000;
+
+/**
+ * Makes the activity `sendTest`: sends one step to the shop's own staff. It has no ledger, since nobody's journey hangs on
+ * it: a crash between the server's 250 and our record sends the test twice. After its last attempt it is `refused`, so that
+ * whoever waits for it knows.
+ */
+export function createSendTest(deps: SendTestDeps): (input: { testSendId: string }) => Promise<{ state: Settled }> {
+  return ({ testSendId }) =>
+    withHeartbeat(async (cancelled) => {
+      const { db } = deps;
+      const test = await queuedTestSend(db, testSendId);
+      if (test === null) return { state: settledState((await findTestSend(db, testSendId)).state) };
+      const attempt = await sendOnce(deps, test, cancelled);
+      if ('retry' in attempt && !isLastAttempt()) throw ApplicationFailure.retryable(attempt.code, attempt.retry);
+      const state = 'retry' in attempt ? 'refused' : attempt.state;
+      await settleTestSend(db, testSendId, state, attempt.code);
+      return { state };
+    });
+}
+
+async function sendOnce(deps: SendTestDeps, test: QueuedTestSend, cancelled: AbortSignal): Promise<Attempt> {
+  if (deps.mailBlocked !== null) return { state: 'refused', code: 'mail_blocked' };
+  if (await isUndeliverable(deps.db, test.content.hashes)) return { state: 'refused', code: 'undeliverable' };
+  let message: ComposedMessage;
+  try {
+    message = await compose(deps, test);
+  } catch {
+    return { state: 'refused', code: 'not_fillable' };
+  }
+  let link: SmtpLink;
+  try {
+    link = await deps.carrier.acquire(AbortSignal.any([cancelled, AbortSignal.timeout(CONNECTION_MS)]));
+  } catch (error) {
+    if (cancelled.aborted) throw new CancelledFailure('cancelled before anything was handed over');
+    if (error instanceof SmtpRefusal) return { retry: 'smtp_refused', code: error.message };
+    return { retry: 'smtp_busy', code: 'no SMTP connection came free' };
+  }
+  try {
+    return await handOver(link, test, message, cancelled);
+  } finally {
+    link.release();
+  }
+}
+
+async function handOver(
+  link: SmtpLink,
+  test: QueuedTestSend,
+  message: ComposedMessage,
+  cancelled: AbortSignal,
+): Promise<Attempt> {
+  const delivery = await deliver(link, {
+    from: message.envelope.from,
+    to: test.address,
+    raw: message.raw,
+    gate: async () => !cancelled.aborted,
+    signal: cancelled,
+    deadlineMs: DELIVERY_MS,
+  });
+  switch (delivery.kind) {
+    case 'accepted':
+      return { state: 'accepted', code: codes(delivery) };
+    case 'refused': {
+      const { verdict } = delivery.judgement;
+      if (verdict === 'bounced' || verdict === 'rejected') return { state: 'refused', code: codes(delivery) };
+      return { retry: 'smtp_refused', code: `smtp ${delivery.phase} ${codes(delivery)}` };
+    }
+    case 'unknown':
+      // It may have arrived, and is not sent again: staff can ask for another.
+      return { state: 'refused', code: `unknown ${delivery.reason}` };
+    case 'withdrawn':
+    case 'gate-failed':
+      throw new CancelledFailure('cancelled before anything was handed over');
+    case 'unsent':
+      if (delivery.reason === 'aborted') throw new CancelledFailure('cancelled before anything was handed over');
+      return { retry: 'smtp_unsent', code: `smtp ${delivery.phase} ${delivery.reason}` };
+  }
+}
+
+async function compose(deps: SendTestDeps, test: QueuedTestSend): Promise<ComposedMessage> {
+  const { definition, compiled, stepCount, requestedAt, consentSource } = test.content;
+  const domain = domainOf(definition.sender.address);
+  return await composeMessage({
+    compiled: { ...compiled, subject: `${testMark(definition.locale)} ${compiled.subject}` },
+    definition,
+    campaignId: test.campaignId,
+    lead: { ...test.lead, email: test.address },
+    requestedAt: new Date(requestedAt),
+    consentSource,
+    step: test.step,
+    stepCount,
+    // Leads nowhere: a test must not be able to unsubscribe anybody.
+    unsubscribeUrl: `${deps.publicUrl}/u/preview`,
+    messageId: messageIdFor({ enrollmentId: test.testSendId, step: test.step, copy: 0, domain }),
+    date: new Date(),
+  });
+}
+
+function isLastAttempt(): boolean {
+  const { attempt, retryPolicy } = Context.current().info;
+  return attempt >= (retryPolicy?.maximumAttempts ?? Number.POSITIVE_INFINITY);
+}
+
+function settledState(state: 'queued' | Settled): Settled {
+  return state === 'accepted' ? 'accepted' : 'refused';
+}
+
+/** Reply code and enhanced code of an answer, never its text: that can quote an address (promise P5). */
+function codes(answer: { code: number | null; enhanced: string | null }): string {
+  return [answer.code ?? 'none', answer.enhanced].filter((part) => part !== null).join(' ');
+}

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
+import { Type } from 'typebox';
+import { Problem } from '../domain/problem';
+import { requireApiKey } from './auth';
+import type { Api, ApiContext } from './context';
+import { answerClientError, answerErrors } from './errors';
+import { healthRoutes } from './health';
+import { honourIdempotencyKeys } from './idempotency';
+import { serveOpenApi } from './openapi';
+import { sendPage } from './pages/html';
+import { problemPage } from './pages/problem';
+import { type ApiProblemCode, PROBLEMS, ProblemSchema, problemOf, sendProblem } from './problems';
+import { campaignPreviewRoutes } from './routes/campaign-previews';
+import { campaignRoutes } from './routes/campaigns';
+import { enrollmentRoutes } from './routes/enrollments';
+import { importRoutes } from './routes/imports';
+import { leadRoutes } from './routes/leads';
+import { stopRoutes } from './routes/stops';
+import { testSendRoutes } from './routes/test-sends';
+import { unsubscribeRoutes } from './routes/unsubscribe';
+
+export interface AppOptions extends ApiContext {
+  logger: FastifyBaseLogger;
+  /** Rejects when Temporal can't be reached; `/readyz` tells. */
+  pingTemporal?: () => Promise<void>;
+}
+
+const BODY_LIMIT_BYTES = 1024 * 1024;
+/** A connection on which nothing moves for this long is closed. */
+const SILENCE_MS = 60_000;
+/** The longest that one request may take to arrive: a large file of leads over a slow line. */
+const ARRIVAL_MS = 60 * 60_000;
+
+/** The HTTP face, not yet listening: tests use its `inject`. Close it before `db`. */
+export async function buildApp(options: AppOptions): Promise<Api> {
+  const { config } = options;
+  const app: Api = fastify({
+    loggerInstance: options.logger,
+    // Request lines hold addresses and unsubscribe links; our own line, below, holds the route instead.
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => randomUUID(),
+    bodyLimit: BODY_LIMIT_BYTES,
+    connectionTimeout: SILENCE_MS,
+    requestTimeout: ARRIVAL_MS,
+    routerOptions: { maxParamLength: 500, ignoreTrailingSlash: false },
+    clientErrorHandler: answerClientError(config.publicUrl),
+    frameworkErrors: (error, request, reply) => {
+      void sendProblem(request, reply, config.publicUrl, problemOf(error));
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.addSchema(ProblemSchema);
+  app.decorateRequest('apiKeyId', '');
+  app.decorateRequest('reservation', null);
+  takeEmptyJson(app);
+  answerErrors(app, config.publicUrl);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const { method } = request;
+    const ms = Math.round(reply.elapsedTime);
+    request.log.info({ method, route: request.routeOptions.url, status: reply.statusCode, ms }, 'answered');
+  });
+
+  await serveOpenApi(app, config.publicUrl);
+  healthRoutes(app, options, options.pingTemporal);
+  problemPages(app);
+  unsubscribeRoutes(app, options);
+
+  await app.register(
+    async (scope) => {
+      const v1: Api = scope.withTypeProvider<TypeBoxTypeProvider>();
+      requireApiKey(v1, config.apiKeys);
+      honourIdempotencyKeys(v1, options.db);
+      // Every file of routes under /v1 is called here. Their paths are relative to it; keys and idempotency are dealt with.
+      campaignRoutes(v1, options);
+      campaignPreviewRoutes(v1, options);
+      testSendRoutes(v1, options);
+      enrollmentRoutes(v1, options);
+      leadRoutes(v1, options);
+      importRoutes(v1, options);
+      stopRoutes(v1, options);
+    },
+    { prefix: '/v1' },
+  );
+  return app;
+}
+
+/** Many clients send `Content-Type: application/json` with every POST, also where there is nothing to send. */
+function takeEmptyJson(app: Api): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) return done(null, undefined);
+    return parseJson(request, body.toString(), done);
+  });
+}
+
+function problemPages(app: Api): void {
+  app.get(
+    '/problems/:code',
+    { schema: { hide: true, params: Type.Object({ code: Type.String() }) } },
+    async (request, reply) => {
+      const { code } = request.params;
+      if (!Object.hasOwn(PROBLEMS, code)) throw new Problem('not-found', 'there is no such kind of problem');
+      return await sendPage(reply, 200, problemPage(code as ApiProblemCode));
+    },
+  );
+}

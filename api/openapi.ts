@@ -1,0 +1,68 @@
+import fastifySwagger from '@fastify/swagger';
+import fastifySwaggerUi from '@fastify/swagger-ui';
+import type { FastifySchema } from 'fastify';
+import { version } from '../package.json';
+import type { Api } from './context';
+
+const DESCRIPTION = `Leads in, mail out, every stop honoured.
+
+- **Keys**: send \`Authorization: Bearer <key>\` with everything under \`/v1\`.
+- **2xx means it is kept**: what was accepted is in Postgres, and is acted on even when other parts are down.
+- **Try again safely**: every POST takes an \`Idempotency-Key\`; the same key and body get the same answer for 48 hours.
+- **Refusals** are problems as RFC 9457 describes them, with a \`type\` that leads to a page about it.
+- **Lists** come in pages: give \`nextCursor\` back as \`cursor\`.`;
+
+const TAGS = [
+  { name: 'campaigns', description: 'Write, check, publish, pause and watch campaigns.' },
+  { name: 'enrollments', description: 'Hand over leads and see where they stand.' },
+  { name: 'leads', description: 'Everything that happened to a person, and why.' },
+  { name: 'stops', description: 'Purchases, replies and unsubscribes: each ends the mail at once.' },
+  { name: 'imports', description: 'Hand over a file of leads.' },
+  { name: 'public', description: 'What leads open; no key is needed.' },
+  { name: 'health', description: 'For load balancers and operators; no key is needed.' },
+];
+
+/** Serves the OpenAPI 3.1 document at `/openapi.json` and a readable reference at `/docs`. Before all routes. */
+export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Recuerda', version, description: DESCRIPTION },
+      servers: [{ url: publicUrl }],
+      tags: TAGS,
+      components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer', description: 'An API key.' } } },
+      security: [{ apiKey: [] }],
+    },
+    refResolver: { buildLocalReference: (json, _baseUri, _fragment, i) => String(json.$id ?? `schema-${i}`) },
+    transform: ({ schema, url, route }) => {
+      const takesKey = url.startsWith('/v1/') && [route.method].flat().includes('POST');
+      return { url, schema: takesKey ? withIdempotencyKey(schema) : schema };
+    },
+  });
+  await app.register(fastifySwaggerUi, {
+    routePrefix: '/docs',
+    // Its pages load nothing from elsewhere, also where there is no internet; trying things out calls `servers`.
+    staticCSP:
+      "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'self'; " +
+      `frame-ancestors 'none'; connect-src 'self' ${new URL(publicUrl).origin}`,
+    uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: true },
+    theme: { title: 'Recuerda API' },
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+}
+
+function withIdempotencyKey(schema: FastifySchema | undefined): FastifySchema {
+  const headers = {
+    type: 'object',
+    properties: {
+      'Idempotency-Key': {
+        type: 'string',
+        minLength: 1,
+        maxLength: 255,
+        description:
+          'Made by the caller, for this request only: when it is sent again, the first answer is given again.',
+      },
+    },
+  };
+  return { ...schema, headers };
+}

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto';
+import type { FastifyReply } from 'fastify';
+
+const STYLE = `
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5 }
+body { margin: 0; padding: 1.5rem; display: flex; justify-content: center }
+main { max-width: 34rem; width: 100% }
+h1 { font-size: 1.5rem; line-height: 1.25 }
+form { margin: 0 0 1rem }
+button { font: inherit; width: 100%; padding: .8rem 1rem; border-radius: .4rem; border: 2px solid #1a4f8b; cursor: pointer }
+button.main { background: #1a4f8b; color: #fff; font-weight: 600 }
+button.other { background: transparent; color: inherit }
+button:focus-visible { outline: 3px solid #e8a200; outline-offset: 2px }
+code { overflow-wrap: anywhere }
+`;
+
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
+
+/** Nothing but our own style and forms to ourselves: a page that is tampered with can load and send nothing. */
+const POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`;
+
+/** A whole page. @param body HTML, its values escaped with `escapeHtml` */
+export function htmlPage(lang: string, title: string, body: string): string {
+  return `<!doctype html>
+<html lang="${escapeHtml(lang)}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex, nofollow">
+<title>${escapeHtml(title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+${body}
+</main>
+</body>
+</html>
+`;
+}
+
+/** Sends a page with headers that keep it, and the link that led to it, private. */
+export async function sendPage(reply: FastifyReply, status: number, html: string): Promise<FastifyReply> {
+  return await reply
+    .code(status)
+    .headers({
+      'content-security-policy': POLICY,
+      'referrer-policy': 'no-referrer',
+      'x-robots-tag': 'noindex, nofollow',
+      'cache-control': 'no-store',
+    })
+    .type('text/html; charset=utf-8')
+    .send(html);
+}
+
+export function escapeHtml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;');
+}

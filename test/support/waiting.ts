@@ -1,0 +1,38 @@
+/** A door that a test opens: whoever waits at it is held until then. */
+export interface Door {
+  /** Resolves when somebody stands at the door. */
+  reached: Promise<void>;
+  /** For the one who is held. */
+  wait(): Promise<void>;
+  open(): void;
+}
+
+export function door(): Door {
+  let arrive = () => {};
+  let open = () => {};
+  const reached = new Promise<void>((resolve) => {
+    arrive = resolve;
+  });
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return {
+    reached,
+    wait: () => {
+      arrive();
+      return opened;
+    },
+    open: () => open(),
+  };
+}
+
+/** Resolves once `probe` answers something truthy, and fails after `ms`. */
+export async function eventually<T>(probe: () => T | Promise<T>, ms = 15_000): Promise<NonNullable<T>> {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    const answer = await probe();
+    if (answer) return answer as NonNullable<T>;
+    if (Date.now() > deadline) throw new Error('what was waited for did not happen');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

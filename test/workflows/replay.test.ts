@@ -1,0 +1,191 @@
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
+import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
+import { stopEnrollments } from '../../db/stops';
+import type { Outcome } from '../../domain/outcomes';
+import { signalJourney } from '../../temporal/journeys';
+import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
+import { definitionForTests, publishForTests } from '../support/campaigns';
+import { type Engine, startEngine, workflowBundle } from '../support/engine';
+import { enrollForTests, requestBy } from '../support/leads';
+import { smtpError } from '../support/smtp-sink';
+import { door, eventually } from '../support/waiting';
+
+// P11. Histories of every released version lie in test/replay/<version>/ and must replay with today's workflow code. Those
+// of the version that is being made are recorded by this very test: RECORD_HISTORIES=<version> npx jest test/workflows/replay
+
+const REPLAY = join(__dirname, '..', 'replay');
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await startEngine('real-time');
+});
+afterAll(async () => {
+  await engine.stop();
+});
+
+/** A run's history in the form that Temporal's own tools read and write. */
+async function historyOf(id: string, runId: string): Promise<unknown> {
+  const target = [
+    '--address',
+    engine.config.temporalAddress,
+    '--workflow-id',
+    journeyWorkflowId(id),
+    '--run-id',
+    runId,
+  ];
+  const { stdout } = await promisify(execFile)(
+    process.env.TEST_TEMPORAL_CLI ?? 'temporal',
+    ['workflow', 'show', ...target, '--output', 'json'],
+    { maxBuffer: 1 << 24 },
+  );
+  return JSON.parse(stdout);
+}
+
+async function recordedHistories(): Promise<{ name: string; history: unknown }[]> {
+  const found: { name: string; history: unknown }[] = [];
+  for (const version of await readdir(REPLAY)) {
+    for (const file of await readdir(join(REPLAY, version))) {
+      const text = await readFile(join(REPLAY, version, file), 'utf8');
+      found.push({ name: `${version}/${file}`, history: JSON.parse(text) });
+    }
+  }
+  return found;
+}
+
+describe('P11: old journeys keep running', () => {
+  test('every shape of a run that this version makes replays, and can be recorded', async () => {
+    const histories = await runEveryShape();
+    for (const { shape, history } of histories) {
+      await Worker.runReplayHistory({ workflowBundle: workflowBundle() }, history, shape);
+    }
+    const version = process.env.RECORD_HISTORIES;
+    if (version === undefined) return;
+    await mkdir(join(REPLAY, version), { recursive: true });
+    for (const { shape, history } of histories) {
+      await writeFile(join(REPLAY, version, `${shape}.json`), `${JSON.stringify(history, null, 1)}\n`);
+    }
+  });
+
+  test('recorded histories of released versions replay with today’s code', async () => {
+    const recorded = await recordedHistories();
+    expect(recorded.length).toBeGreaterThanOrEqual(8);
+    for (const { name, history } of recorded) {
+      await Worker.runReplayHistory({ workflowBundle: workflowBundle() }, history, name);
+    }
+  });
+
+  test('a changed order of commands turns the replay red', async () => {
+    const { code } = await bundleWorkflowCode({
+      workflowsPath: require.resolve('./fixtures/changed-order'),
+      logger: new DefaultLogger('ERROR'),
+    });
+    const recorded = await recordedHistories();
+    const waiting = recorded.find(({ name }) => name.endsWith('/purchased-in-the-wait.json'));
+    expect(waiting).toBeDefined();
+    await expect(
+      Worker.runReplayHistory({ workflowBundle: { code } }, waiting?.history, 'changed-order'),
+    ).rejects.toThrow(/Nondeterminism|TMPRL1100/);
+  });
+});
+
+/** Leads a lead each through every way a run can go. */
+async function runEveryShape(): Promise<{ shape: string; history: unknown }[]> {
+  const campaignId = await publishForTests(engine.db, definitionForTests(2));
+  const shapes: Record<string, (enrollmentId: string, email: string) => Promise<void>> = {
+    'purchased-in-the-wait': async (id) => {
+      await waitsFor(id, 'waiting');
+      await stop(id, 'purchased');
+    },
+    asleep: (id) => waitsFor(id, 'waiting'),
+    'continued-as-new': async (id) => {
+      await waitsFor(id, 'waiting');
+      await signalJourney(engine.client, { enrollmentId: id, outcome: null, signalAt: new Date() });
+      await eventually(async () => (await describe_(id)).runId !== firstRuns.get(id));
+    },
+    'stopped-in-back-off': async (id, email) => {
+      const refused = door();
+      engine.sink.faults = {
+        onMail: () => {
+          refused.wait();
+          throw smtpError(451, `4.3.0 not now, ${email}`);
+        },
+      };
+      await engine.start(id);
+      await refused.reached;
+      await stop(id, 'replied');
+      await engine.client.workflow.getHandle(journeyWorkflowId(id)).result();
+      engine.sink.faults = {};
+    },
+    'held-and-resumed': async (id) => {
+      await pauseEnrollment(engine.db, id, new Date());
+      await waitsFor(id, 'holding');
+      await resumeEnrollment(engine.db, id, new Date());
+      await signalJourney(engine.client, { enrollmentId: id, outcome: null, signalAt: new Date() });
+      await eventually(async () => (await describe_(id)).runId !== firstRuns.get(id));
+    },
+    'cancelled-in-the-wait': async (id) => {
+      await waitsFor(id, 'waiting');
+      await engine.client.workflow.getHandle(journeyWorkflowId(id)).cancel();
+      await engine.client.workflow.getHandle(journeyWorkflowId(id)).result();
+    },
+    informed: async (id) => {
+      await engine.db.updateTable('enrollment').set({ agreed_at: null }).where('id', '=', id).execute();
+      expect(await engine.run(id)).toMatchObject({ outcome: 'informed' });
+    },
+    bounced: async (id, email) => {
+      engine.sink.faults = {
+        onRcpt: (to) => {
+          if (to === email) throw smtpError(550, '5.1.1 no such user');
+        },
+      };
+      expect(await engine.run(id)).toMatchObject({ outcome: 'bounced' });
+      engine.sink.faults = {};
+    },
+    exhausted: async (id) => {
+      await engine.db.updateTable('enrollment').set({ step: 2 }).where('id', '=', id).execute();
+      expect(await engine.run(id)).toEqual({ outcome: 'exhausted', step: 2 });
+    },
+    deferred: async (id, email) => {
+      engine.sink.faults = {
+        onRcpt: (to) => {
+          if (to === email) throw smtpError(450, '4.2.0 greylisted');
+        },
+      };
+      await waitsFor(id, 'waiting');
+      engine.sink.faults = {};
+      await stop(id, 'unsubscribed');
+    },
+  };
+  const histories: { shape: string; history: unknown }[] = [];
+  for (const [shape, lead] of Object.entries(shapes)) {
+    const email = `${shape}@correo.example`;
+    const id = await enrollForTests(engine.db, campaignId, requestBy(email));
+    const started = shape === 'held-and-resumed' || shape === 'stopped-in-back-off' ? null : await engine.start(id);
+    if (started !== null) firstRuns.set(id, (await started.describe()).runId);
+    await lead(id, email);
+    // The first run: the one that this shape is about.
+    const history = await historyOf(id, firstRuns.get(id) ?? '');
+    histories.push({ shape, history });
+  }
+  return histories;
+}
+
+const firstRuns = new Map<string, string>();
+
+const describe_ = (id: string) => engine.client.workflow.getHandle(journeyWorkflowId(id)).describe();
+
+async function waitsFor(id: string, doing: string): Promise<void> {
+  const handle = await engine.start(id);
+  if (!firstRuns.has(id)) firstRuns.set(id, (await handle.describe()).runId);
+  await eventually(async () => (await handle.query(progressQuery)).doing === doing);
+}
+
+async function stop(id: string, outcome: Outcome): Promise<void> {
+  await stopEnrollments(engine.db, { who: { enrollmentId: id }, outcome, now: new Date() });
+  await signalJourney(engine.client, { enrollmentId: id, outcome, signalAt: new Date() });
+  await engine.client.workflow.getHandle(journeyWorkflowId(id)).result();
+}
