@@ -83,7 +83,7 @@ export async function bounce(
 export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
   const { now, outcome } = stop;
   const hashes = await hashesOf(tx, stop);
-  if (hashes !== null && stop.suppress !== undefined) await suppress(tx, hashes, stop);
+  const suppressed = hashes !== null && stop.suppress !== undefined && (await suppress(tx, hashes, stop));
   const scope = scopeOf(stop, hashes);
 
   const ended = await tx
@@ -125,7 +125,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
       }),
     ),
     ...leads
-      .filter(() => stop.suppress !== undefined)
+      .filter(() => suppressed)
       .map(
         (leadId): NewEvent => ({
           at: now,
@@ -184,9 +184,10 @@ async function hashesOf(tx: Tx, stop: Stop): Promise<[string, ...string[]] | nul
   return row === undefined ? null : [row.address_hash];
 }
 
-async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Promise<void> {
+/** @returns false when the address was kept from that mail already */
+async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Promise<boolean> {
   const [address] = await lockAddresses(tx, [hashes]);
-  if (address === undefined) return;
+  if (address === undefined) return false;
   const { now } = stop;
   const change =
     stop.suppress === 'undeliverable'
@@ -202,7 +203,10 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
             // A complaint weighs more than an objection and is never weakened to one.
             suppressed_reason: address.suppressed_reason === 'complaint' ? ('complaint' as const) : stop.suppress,
           };
-  await tx.updateTable('address').set(change).where('hash', '=', address.hash).execute();
+  const known: Record<string, unknown> = address;
+  const changed = Object.entries(change).some(([column, value]) => String(known[column]) !== String(value));
+  if (changed) await tx.updateTable('address').set(change).where('hash', '=', address.hash).execute();
+  return changed;
 }
 
 function scopeOf(stop: Stop, hashes: string[] | null) {

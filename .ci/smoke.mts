@@ -1,0 +1,132 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+// Starts the product with the README's command and uses it as a newcomer would: leads in over HTTP, mail in the mailbox,
+// a purchase that stops one, and a clean end. One line `ok` or `not ok` for each thing seen.
+
+interface Stack {
+  apiUrl: string;
+  apiKey: string;
+  mailboxUrl: string;
+}
+interface Mail {
+  subject: string;
+  to: { address: string }[];
+  headers: Record<string, string>;
+}
+
+const home = await mkdtemp(join(tmpdir(), 'recuerda-smoke-'));
+let failures = 0;
+function see(what: string, seen: boolean): void {
+  if (!seen) failures += 1;
+  console.log(`${seen ? 'ok' : 'not ok'} ${what}`);
+}
+
+const npm = spawn('npm', ['start'], {
+  env: { ...process.env, RECUERDA_HOME: home, PORT: '' },
+  stdio: ['ignore', 'inherit', 'inherit'],
+  detached: true,
+});
+const ended = new Promise<number | null>((resolve) => npm.once('exit', (code) => resolve(code)));
+
+try {
+  const stack = await eventually('the stack to start', 600, async () => {
+    return JSON.parse(await readFile(join(home, 'stack.json'), 'utf8')) as Stack;
+  });
+  see('npm start brings the stack up', true);
+  await eventually('the API to be ready', 60, async () => ((await fetch(`${stack.apiUrl}/readyz`)).ok ? true : null));
+  see('the API is ready', true);
+
+  const campaigns = await api<{ items: { id: string }[] }>(stack, 'GET', '/v1/campaigns');
+  see('a first start offers example campaigns', campaigns.items.length >= 2);
+  const campaignId = campaigns.items[0]?.id ?? '';
+
+  const emails = ['ana.iglesias@correo.example', 'jose.munoz@correo.example', 'zoe.perez@correo.example'];
+  const enrolled: { enrollmentId: string; leadId: string; created: boolean }[] = [];
+  for (const email of emails) {
+    enrolled.push(
+      await api(stack, 'POST', `/v1/campaigns/${campaignId}/enrollments`, {
+        lead: { email, name: 'Ana Iglesias', timeZone: 'Europe/Madrid' },
+        consent: {
+          purpose: 'nudges',
+          text: 'Sí, escríbanme hasta siete veces en dos años.',
+          capturedAt: new Date().toISOString(),
+          source: 'formulario web',
+        },
+      }),
+    );
+  }
+  see(
+    'three leads are enrolled',
+    enrolled.every((lead) => lead.created),
+  );
+
+  const mails = await eventually('three mails in the mailbox', 60, async () => {
+    const all = (await (await fetch(`${stack.mailboxUrl}/email`)).json()) as Mail[];
+    const ours = all.filter((mail) => mail.to.some((to) => emails.includes(to.address)));
+    return ours.length >= emails.length ? ours : null;
+  });
+  see('each gets exactly one mail', mails.length === emails.length);
+  see(
+    'with one-click unsubscribe',
+    mails.every((mail) => mail.headers['list-unsubscribe-post'] !== undefined),
+  );
+
+  const bought = await api<{ stopped: { enrollmentId: string; outcome: string }[] }>(stack, 'POST', '/v1/purchases', {
+    email: emails[0],
+    orderId: 'A-1001',
+  });
+  see('a purchase stops its lead', bought.stopped.length === 1 && bought.stopped[0]?.outcome === 'purchased');
+  const first = await api<{ state: string; outcome: string }>(
+    stack,
+    'GET',
+    `/v1/enrollments/${enrolled[0]?.enrollmentId}`,
+  );
+  see('the enrollment has ended as purchased', first.state === 'ended' && first.outcome === 'purchased');
+  const second = await eventually('the second lead to wait for its nudge', 30, async () => {
+    const enrollment = await api<{ state: string; step: number; nextDueAt: string }>(
+      stack,
+      'GET',
+      `/v1/enrollments/${enrolled[1]?.enrollmentId}`,
+    );
+    return enrollment.step === 1 ? enrollment : null;
+  });
+  const days = (Date.parse(second.nextDueAt) - Date.now()) / 86_400_000;
+  see('the others wait two to three months', second.state === 'active' && days > 58 && days < 120);
+} catch (error) {
+  see(String(error), false);
+} finally {
+  if (npm.pid !== undefined && npm.exitCode === null) process.kill(-npm.pid, 'SIGINT');
+  const code = await Promise.race([ended, sleep(120_000, 'late' as const)]);
+  see('Ctrl-C ends everything cleanly', code === 0);
+  if (code === 'late' && npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
+  await rm(home, { recursive: true, force: true });
+}
+process.exit(failures === 0 ? 0 : 1);
+
+async function api<T>(stack: Stack, method: string, path: string, body?: unknown): Promise<T> {
+  const response = await fetch(`${stack.apiUrl}${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${stack.apiKey}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return JSON.parse(text) as T;
+}
+
+async function eventually<T>(what: string, seconds: number, probe: () => Promise<T | null>): Promise<T> {
+  const deadline = Date.now() + seconds * 1000;
+  for (;;) {
+    const answer = await probe().catch(() => null);
+    if (answer !== null) return answer;
+    if (Date.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
+    await sleep(250);
+  }
+}
