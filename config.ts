@@ -58,18 +58,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     databaseUrl: url(env, 'DATABASE_URL', ['postgres:', 'postgresql:'], faults),
     databaseConnections: integer(env, 'RECUERDA_DATABASE_CONNECTIONS', 10, [2, 500], faults),
     temporalAddress: required(env, 'TEMPORAL_ADDRESS', faults),
-    temporalNamespace: env.TEMPORAL_NAMESPACE ?? 'default',
+    temporalNamespace: env.TEMPORAL_NAMESPACE || 'default',
     smtpUrl,
     mailBlocked: deadLinks(smtpUrl, publicUrl),
     smtpConnections: integer(env, 'RECUERDA_SMTP_CONNECTIONS', 5, [1, 100], faults),
     publicUrl,
-    host: env.HOST ?? '127.0.0.1',
+    host: env.HOST || '127.0.0.1',
     port: integer(env, 'PORT', 3000, [0, 65535], faults),
     apiKeys,
     addressKeys: versioned.length > 0 ? versioned : [{ version: 1, secret: derive(secret, 'address hashes') }],
     tokenKeys: tokens.length > 0 ? tokens : [{ version: 1, secret: derive(secret, 'unsubscribe links') }],
     timeFactor: number(env, 'RECUERDA_TIME_FACTOR', 1, [1, 1e7], faults),
-    logLevel: env.LOG_LEVEL ?? 'info',
+    logLevel: env.LOG_LEVEL || 'info',
   };
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);

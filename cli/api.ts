@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buildApp } from '../api/app';
+import { readConfig } from '../config';
+import { createDb } from '../db/client';
+import { exitWithParent } from '../stack/supervisor';
+import { call, createTemporalClient } from '../temporal/client';
+import { createJourneys } from '../temporal/journeys';
+import { createLog } from './log';
+import { stopSignal } from './stop-signal';
+
+/** How long a stop waits for requests under way and for calls to Temporal, ms. */
+const SHUTDOWN_MS = 20_000;
+
+/** `recuerda api`: serves until it is told to stop, then finishes what it has begun. */
+export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
+  const config = readConfig(env);
+  exitWithParent(SHUTDOWN_MS + 5_000);
+  const stopped = stopSignal();
+  const log = createLog('api', config.logLevel);
+  const db = createDb({
+    url: config.databaseUrl,
+    maxConnections: config.databaseConnections,
+    onError: (error) => log.warn({ code: (error as { code?: string }).code }, 'a database connection was lost'),
+  });
+  const client = createTemporalClient({ address: config.temporalAddress, namespace: config.temporalNamespace });
+  const journeys = createJourneys(client, db, log);
+  const app = await buildApp({
+    db,
+    journeys,
+    config,
+    clock: () => new Date(),
+    logger: log,
+    pingTemporal: async () => {
+      await call(client, () => client.connection.workflowService.getSystemInfo({}));
+    },
+  });
+  if (config.apiKeys.length === 0) log.warn({}, 'no RECUERDA_API_KEY is set: nobody can use /v1');
+  await app.listen({ host: config.host, port: config.port });
+  log.info({ port: config.port }, 'serving');
+
+  log.info({ signal: await stopped }, 'stopping');
+  const finished = (async () => {
+    await app.close();
+    await journeys.settled();
+    await client.connection.close();
+    await db.destroy();
+  })();
+  // What is left then is in Postgres, and the reconciler delivers it.
+  await Promise.race([finished, sleep(SHUTDOWN_MS, undefined, { ref: false })]);
+  log.info({}, 'stopped');
+  process.exit(0);
+}

@@ -1,0 +1,96 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { ConfigError } from '../config';
+import { version } from '../package.json';
+import type { ImportOptions } from './import';
+
+/** The checkout that this command runs from, whatever the working directory. */
+const ROOT = join(__dirname, '..');
+
+/**
+ * The `recuerda` command. Each subcommand is a file of its own, loaded only when it is the one: the API need not hold the
+ * mailbox in memory, nor the worker the API.
+ */
+function commands(env: NodeJS.ProcessEnv): Command {
+  const program = new Command('recuerda')
+    .description('Drip campaigns that stop the moment a lead buys, replies or unsubscribes.')
+    .version(version)
+    .showHelpAfterError();
+
+  program
+    .command('start')
+    .description('start everything on this machine: Postgres, Temporal, a mailbox, the API and a worker')
+    .action(async () => {
+      const { start }: typeof import('./start') = require('./start');
+      process.exit(await start(env, ROOT));
+    });
+  program
+    .command('demo')
+    .description('the same with example leads and time compressed: two years in a few minutes')
+    .option('--exit', 'stop when the last journey has ended, instead of waiting for Ctrl-C')
+    .action(async (options: { exit?: boolean }) => {
+      const { demo }: typeof import('./demo') = require('./demo');
+      process.exit(await demo(env, ROOT, options));
+    });
+  program
+    .command('api')
+    .description('run the HTTP API')
+    .action(async () => {
+      const { runApi }: typeof import('./api') = require('./api');
+      await runApi(env);
+    });
+  program
+    .command('worker')
+    .description('run a worker: it sends what is due')
+    .action(async () => {
+      const { runWorker }: typeof import('./worker') = require('./worker');
+      await runWorker(env);
+    });
+  program
+    .command('migrate')
+    .description("bring the database to this release's schema")
+    .action(async () => {
+      const { runMigrate }: typeof import('./migrate') = require('./migrate');
+      await runMigrate(env);
+    });
+  program
+    .command('import')
+    .description('hand over a file of leads, as CSV')
+    .argument('<file>', 'the file')
+    .requiredOption('--campaign <id>', 'the campaign that the leads enter')
+    .requiredOption('--purpose <purpose>', 'what they agreed to, such as nudges')
+    .requiredOption('--consent-text <text>', 'the exact words that they agreed to')
+    .requiredOption('--source <source>', 'which form or occasion it came from')
+    .option('--mapping <field=column...>', 'which column holds what, such as email=Correo; guessed where left out')
+    .option('--time-zone <zone>', "IANA zone for leads that bring none; otherwise the campaign's")
+    .option('--errors <file>', 'write every rejected line to this file')
+    .option('--url <url>', 'where the API is; otherwise the stack that runs on this machine')
+    .option('--key <key>', 'its API key; otherwise RECUERDA_API_KEY')
+    .action(async (file: string, options: ImportOptions) => {
+      const { importFile }: typeof import('./import') = require('./import');
+      process.exit(await importFile(env, ROOT, file, options, process.stdout));
+    });
+  program
+    .command('bundle', { hidden: true })
+    .description('put the workflow code together in one file')
+    .argument('<file>', 'where to write it')
+    .action(async (file: string) => {
+      const { runBundle }: typeof import('./bundle') = require('./bundle');
+      await runBundle(file);
+    });
+  return program;
+}
+
+async function main(): Promise<void> {
+  const settings = join(ROOT, '.env');
+  // What the environment says already stays.
+  if (existsSync(settings)) process.loadEnvFile(settings);
+  await commands(process.env).parseAsync();
+}
+
+main().catch((error: unknown) => {
+  const plain = error instanceof ConfigError || !(error instanceof Error);
+  console.error(plain ? String((error as Error).message ?? error) : (error as Error).stack);
+  process.exit(1);
+});
