@@ -65,10 +65,15 @@ export async function openUpload(request: FastifyRequest): Promise<Upload> {
 /** The bytes of a stream; giving up half-way leaves the stream open, so that an answer can still be sent. */
 async function* received(raw: FastifyRequest['raw'], stream: Readable): AsyncGenerator<Uint8Array> {
   const pieces = stream.iterator({ destroyOnReturn: false });
-  for (;;) {
-    const { done, value } = await read(raw, () => pieces.next());
-    if (done) return;
-    yield value as Buffer;
+  try {
+    for (;;) {
+      const { done, value } = await read(raw, () => pieces.next());
+      if (done) return;
+      yield value as Buffer;
+    }
+  } finally {
+    // Lets go of the stream, which would not flow past otherwise.
+    await pieces.return?.();
   }
 }
 

@@ -115,7 +115,7 @@ function isRead(message: Enrollment['messages'][number], step: number): boolean 
 async function enroll(stack: StackInfo, campaignId: string, person: DemoPerson, signal: AbortSignal): Promise<string> {
   const { name, email, locale } = person;
   const consent = {
-    purpose: 'follow-up',
+    purpose: 'nudges',
     text:
       locale === 'es'
         ? 'Sí, pueden volver a escribirme sobre este producto.'

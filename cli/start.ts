@@ -59,7 +59,7 @@ function mailNote(mailBlocked: string | null, smtpUrl: string): string {
 /** A command to be pasted as it is. */
 function enrollCommand({ apiUrl, apiKey }: Stack['info'], campaignId: string): string {
   const consent = {
-    purpose: 'follow-up',
+    purpose: 'nudges',
     text: 'Yes, you may write to me about this product again.',
     capturedAt: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
     source: 'command line',

@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction } from './client';
+import { signalStamp } from './outbox';
 import { handingOver, type InFlight, withdraw } from './stops';
 
 export interface Cancellation {
@@ -22,6 +23,7 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date): Pro
   return await inTransaction(db, async (tx) => {
     // First, and under its lock: an enrollment that is just being written is waited for and ended below, and every later
     // one finds the campaign cancelled.
+    await tx.selectFrom('campaign').select('id').where('id', '=', campaignId).forUpdate().execute();
     const campaign = await tx
       .updateTable('campaign')
       .set((eb) => ({ cancelled_at: eb.fn.coalesce('cancelled_at', eb.val(now)) }))
@@ -32,7 +34,7 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date): Pro
     const ended = await sql<{ count: number }>`
       with ended as (
         update enrollment
-        set outcome = 'cancelled', ended_at = ${now}, signal_at = ${now}, info_due_at = null
+        set outcome = 'cancelled', ended_at = ${now}, signal_at = ${signalStamp(now)}, info_due_at = null
         where campaign_id = ${campaignId} and outcome is null
         returning id, lead_id
       ), told as (

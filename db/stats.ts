@@ -4,9 +4,9 @@ import { Problem } from '../domain/problem';
 import type { Db, Tx } from './client';
 import type { MessageState } from './schema';
 
-export type OutcomeCounts = Record<Outcome, number>;
+type OutcomeCounts = Record<Outcome, number>;
 
-export interface StepStats {
+interface StepStats {
   step: number;
   /** Open enrollments for which this step comes next, later. */
   waiting: number;

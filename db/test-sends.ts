@@ -6,7 +6,7 @@ import { Problem } from '../domain/problem';
 import type { Db } from './client';
 
 /** Everything that a test mail is made from, so that its worker needs nothing else; a draft may change meanwhile. */
-export interface TestSendContent {
+interface TestSendContent {
   definition: Omit<CampaignDefinition, 'steps'>;
   compiled: CompiledStep;
   stepCount: number;

@@ -116,6 +116,7 @@ export function importRoutes(app: Api, context: ApiContext): void {
   // In a scope of its own, since only here a body is left unread for the route.
   app.register(async (plain) => {
     const scope: Api = plain.withTypeProvider<TypeBoxTypeProvider>();
+    scope.removeAllContentTypeParsers();
     await scope.register(multipart);
     scope.addContentTypeParser(FILE_TYPES, (_request, _payload, done) => done(null, undefined));
     uploadRoute(scope, context);
@@ -156,7 +157,7 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
       try {
         const campaign = await campaignForImport(db, campaignId);
         upload = await openUpload(request);
-        const about = parametersOf(request.query, upload.fields);
+        const about = parametersOf(request.query, upload.fields, request.isMultipart() ? 'body' : 'query');
         const { bytes, look } = lookedAt(upload.bytes, about.mapping);
         const stored = await storeUpload(db, bytes);
         let importId: string | undefined;
@@ -194,11 +195,20 @@ interface ImportParameters {
   timeZone?: string;
 }
 
-/** @throws Problem `invalid-request` naming every parameter that is missing or wrong */
-function parametersOf(query: Record<string, string | undefined>, fields: Record<string, string>): ImportParameters {
+/**
+ * @param expected where a parameter is missed that is nowhere
+ * @throws Problem `invalid-request` naming every parameter that is missing or wrong
+ */
+function parametersOf(
+  query: Record<string, string | undefined>,
+  fields: Record<string, string>,
+  expected: 'body' | 'query',
+): ImportParameters {
   const faults: RequestFault[] = [];
-  const fault = (name: string, detail: string) =>
-    faults.push({ pointer: `/${name}`, in: name in fields ? 'body' : 'query', detail });
+  const fault = (name: string, detail: string) => {
+    const place = name in fields ? 'body' : name in query ? 'query' : expected;
+    faults.push({ pointer: `/${name}`, in: place, detail });
+  };
   const given = (name: keyof typeof PARAMETERS, maxLength: number): string | undefined => {
     const value = fields[name] ?? query[name];
     if (value === undefined || value.trim() === '') return undefined;

@@ -22,19 +22,21 @@ export interface LeadsFileLayout {
 
 /**
  * A look at the first bytes of a file (64 KB or more are good), for refusing a wrong one at once. The encoding is a
- * guess here, since only the whole file can tell; it never changes what an ASCII header says.
+ * guess here, since only the whole file can tell; it never changes what an ASCII header says. With `whole`, these bytes
+ * are all there is.
  */
 export function inspectLeadsFile(
   head: Uint8Array,
   explicit: Readonly<Record<string, string>> = {},
+  whole = false,
 ): { layout: LeadsFileLayout } | { problem: string } {
   const starts = (...bytes: number[]) => bytes.every((byte, at) => head[at] === byte);
   if (starts(0x50, 0x4b, 3, 4) || starts(0xd0, 0xcf, 0x11, 0xe0)) {
     return { problem: 'this is a spreadsheet, not a CSV file: save it as CSV first' };
   }
-  const detector = createEncodingDetector({ prefix: true });
+  const detector = createEncodingDetector({ prefix: !whole });
   detector.push(head);
-  return inspectLeadsText(decodeHead(detector.result(), head), explicit);
+  return inspectLeadsText(decodeHead(detector.result(), head), explicit, whole);
 }
 
 /**

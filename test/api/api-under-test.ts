@@ -14,6 +14,7 @@ export const AUTH = { authorization: `Bearer ${API_KEY}` };
 interface Asked {
   started: string[];
   told: string[];
+  tested: string[];
 }
 
 export interface ApiUnderTest {
@@ -34,7 +35,7 @@ export interface ApiUnderTest {
 /** The API on a database of its own; what it asks of the engine is written down. */
 export async function apiUnderTest(): Promise<ApiUnderTest> {
   const { db, drop } = await createTestDatabase();
-  const asked: Asked = { started: [], told: [] };
+  const asked: Asked = { started: [], told: [], tested: [] };
   const logged: string[] = [];
   const logger: Logger = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
   const context: ApiContext = {
@@ -44,7 +45,7 @@ export async function apiUnderTest(): Promise<ApiUnderTest> {
       start: (ids) => void asked.started.push(...ids),
       tell: (ids) => void asked.told.push(...ids),
       startImport: () => {},
-      startTestSend: () => {},
+      startTestSend: (id) => void asked.tested.push(id),
       settled: async () => {},
     },
     config: {
