@@ -17,7 +17,8 @@ type AddressRow = Pick<AddressTable, 'hash' | 'suppressed_at' | 'suppressed_reas
  * can't wait for each other).
  *
  * @param people for each person, the hashes under all keys, newest first (`hashAddress`)
- * @returns for each person, in the order given, their row
+ * @returns for each person, in the order given, their row; where a change of keys has left several, the newest with
+ *   the suppressions of all
  */
 export async function lockAddresses(
   tx: Tx,
@@ -35,10 +36,23 @@ export async function lockAddresses(
     for (const [hash, row] of await selectForUpdate(tx, missing)) known.set(hash, row);
   }
   return people.map((hashes) => {
-    const row = hashes.map((hash) => known.get(hash)).find((candidate) => candidate !== undefined);
+    const [row, ...older] = hashes.flatMap((hash) => known.get(hash) ?? []);
     if (row === undefined) throw new Error('an address row vanished while it was being locked');
-    return row;
+    return older.reduce(merged, row);
   });
+}
+
+/** Whatever stands against one row of a person stands against the person. */
+function merged(row: AddressRow, older: AddressRow): AddressRow {
+  const complaint = [row, older].find((one) => one.suppressed_reason === 'complaint');
+  const { suppressed_at, suppressed_reason } = complaint ?? (row.suppressed_at === null ? older : row);
+  return {
+    hash: row.hash,
+    suppressed_at,
+    suppressed_reason,
+    undeliverable_at: row.undeliverable_at ?? older.undeliverable_at,
+    suppressed_campaigns: [...new Set([...row.suppressed_campaigns, ...older.suppressed_campaigns])],
+  };
 }
 
 async function selectForUpdate(tx: Tx, hashes: readonly string[]): Promise<Map<string, AddressRow>> {

@@ -125,7 +125,8 @@ async function openCampaign(tx: Tx, campaignId: string): Promise<number> {
     .selectFrom('campaign')
     .select(['latest_version', 'cancelled_at'])
     .where('id', '=', campaignId)
-    .forShare()
+    // Waits for a cancellation, which locks for update; a pause need not wait for a gap between the batches of imports.
+    .forKeyShare()
     .executeTakeFirst();
   if (campaign === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
   if (campaign.cancelled_at !== null) {

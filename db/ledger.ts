@@ -172,7 +172,9 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
       settled_at = null,
       -- Only refusals by the recipient count towards the five days of a deferral, not our own breakdowns.
       attempts = m.attempts + (m.state = 'deferred')::int,
-      first_claimed_at = case when m.state = 'deferred' then m.first_claimed_at else excluded.first_claimed_at end
+      -- Once deferred, the five days run on, whatever breaks down on our side in between.
+      first_claimed_at = case when m.state = 'deferred' or m.attempts > 1 then m.first_claimed_at
+                              else excluded.first_claimed_at end
     where m.state in ('deferred', 'withdrawn', 'claimed')
     returning m.attempts, m.first_claimed_at`.execute(db);
   const row = result.rows[0];

@@ -205,7 +205,8 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
           };
   const known: Record<string, unknown> = address;
   const changed = Object.entries(change).some(([column, value]) => String(known[column]) !== String(value));
-  if (changed) await tx.updateTable('address').set(change).where('hash', '=', address.hash).execute();
+  const theirs = sql<string>`any(${hashes}::text[])`;
+  if (changed) await tx.updateTable('address').set(change).where('hash', '=', theirs).execute();
   return changed;
 }
 

@@ -78,9 +78,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create index enrollment_lead on enrollment (lead_id);
     create index enrollment_address on enrollment (address_hash);
     create index enrollment_campaign on enrollment (campaign_id, id);
-    create index enrollment_unstarted on enrollment (enrolled_at) where started_at is null and outcome is null;
+    create index enrollment_unstarted on enrollment (priority, enrolled_at) where started_at is null and outcome is null;
     create index enrollment_signal on enrollment (signal_at) where signal_at is not null;
-    create index enrollment_due on enrollment (next_due_at) where outcome is null;
+    create index enrollment_due on enrollment (least(next_due_at, info_due_at)) where outcome is null;
+    create index enrollment_held on enrollment (campaign_id) where held_at is not null;
 
     -- The ledger. A step is handed over at most once per enrollment; copy counts repeats of the initial information
     -- that the lead asked for.
@@ -120,6 +121,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       created_at timestamptz not null default now()
     );
     create index consent_lead on consent (lead_id);
+    create index consent_enrollment on consent (enrollment_id, captured_at);
 
     create table purchase (
       order_id text primary key,
@@ -150,19 +152,28 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       consent_text text not null,
       source text not null,
       mapping jsonb,
+      time_zone text not null,
       encoding text not null,
+      chunks int not null,            -- how many the file was cut into; gone once it is finished
+      bytes bigint not null,
       state text not null default 'running' check (state in ('running', 'completed', 'failed')),
+      last_line int not null default 0, -- the counts are those of the lines up to this one
       total int not null default 0,
       created int not null default 0,
       existing int not null default 0,
       rejected int not null default 0,
+      warnings int not null default 0,
       failure text,
       created_at timestamptz not null default now(),
-      started_at timestamptz,
-      leased_until timestamptz,
-      finished_at timestamptz
+      started_at timestamptz,         -- its workflow was started
+      progress_at timestamptz not null default now(),
+      leased_until timestamptz,       -- a reconciler is starting it
+      finished_at timestamptz,
+      check ((state = 'running') = (finished_at is null)),
+      check (total = created + existing + rejected)
     );
-    create index lead_import_unstarted on lead_import (created_at) where started_at is null and state = 'running';
+    create index lead_import_running on lead_import (created_at) where state = 'running';
+    create index lead_import_campaign on lead_import (campaign_id, created_at, id);
     create table lead_import_chunk (
       import_id uuid not null,        -- no foreign key: chunks arrive before the import is accepted
       seq int not null,
@@ -197,7 +208,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 
     create table idempotency (
       key text not null,
-      scope text not null,            -- method and path
+      scope text not null,            -- whose: the API key, as a hash
       fingerprint text not null,
       status smallint,
       body text,

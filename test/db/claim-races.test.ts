@@ -1,23 +1,25 @@
 import { sql } from 'kysely';
-import { type Db, inTransaction } from '../../db/client';
+import { cancelCampaign } from '../../db/cancellations';
+import type { Db } from '../../db/client';
 import { type EnrollResult, enroll } from '../../db/enrollments';
 import { settle } from '../../db/ledger';
 import { holdWhilePaused, pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from '../../db/pauses';
 import { recordPurchase } from '../../db/purchases';
-import { type InFlight, type Stop, stopEnrollments, stopIn } from '../../db/stops';
+import { type InFlight, type Stop, stopEnrollments } from '../../db/stops';
 import { Problem } from '../../domain/problem';
 import { requestBy } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type Attempted, attempt, jitter, names, type Subject, seed, tally, together, tryClaim } from './racing';
 
 // Whether a stop is seen by a send that is under way is a matter of microseconds, so these race the real statements on
-// real connections, thousands of times. A message that has passed its gate stays in `handing_over` here, so the promise
+// real connections, over and over. A message that has passed its gate stays in `handing_over` here, so the promise
 // reads: what passed was named by the stop, and what was named had passed.
 
-const TRIALS = 2_000;
+/** Of each kind. Set RACE_TRIALS to some thousands after a change to the claim, the gate or a stop. */
+const TRIALS = Number(process.env.RACE_TRIALS ?? 400);
 const WIDTH = 6;
 /** Each way for a race to end must be seen this often, or it was no race. */
-const SEEN = 20;
+const SEEN = 5;
 
 let database: TestDatabase;
 let db: Db;
@@ -51,12 +53,13 @@ async function against(
   return counts;
 }
 
-/** All three ways to end were really met. */
-function expectRaced(counts: Partial<Record<string, number>>, ...ways: string[]): void {
-  for (const way of ways) expect([way, counts[way] ?? 0, (counts[way] ?? 0) >= SEEN]).toEqual([way, counts[way], true]);
+/** The race was really one: each order was met, of which several endings can be the sign. */
+function expectRaced(counts: Partial<Record<string, number>>, ...orders: string[][]): void {
+  const rare = orders.filter((endings) => endings.reduce((sum, ending) => sum + (counts[ending] ?? 0), 0) < SEEN);
+  expect({ rare, counts }).toEqual({ rare: [], counts });
 }
 
-const WAYS = ['refused', 'withdrawn', 'handed over'];
+const ORDERS = [['refused', 'withdrawn'], ['handed over']];
 const stopOf =
   (stop: (subject: Subject) => Pick<Stop, 'who' | 'outcome' | 'suppress' | 'campaignId'>) => async (subject: Subject) =>
     (await stopEnrollments(db, { ...stop(subject), now: new Date() })).inFlight;
@@ -65,26 +68,26 @@ describe('P2 a message is handed over before the stop, and named by it, or not a
   test('stop of the enrollment', async () => {
     const subjects = await seed(db, TRIALS);
     const stop = stopOf(({ enrollmentId }) => ({ who: { enrollmentId }, outcome: 'replied' }));
-    expectRaced(await against(subjects, stop), ...WAYS);
+    expectRaced(await against(subjects, stop), ...ORDERS);
   });
 
   test('stop of a nudge in a later step', async () => {
     const subjects = await seed(db, TRIALS, { step: 3 });
     const stop = stopOf(({ leadId }) => ({ who: { leadId }, outcome: 'replied' }));
-    expectRaced(await against(subjects, stop, 3), ...WAYS);
+    expectRaced(await against(subjects, stop, 3), ...ORDERS);
   });
 
   test('purchase by the person', async () => {
     const subjects = await seed(db, TRIALS);
     const stop = async ({ hashes, enrollmentId }: Subject) =>
       (await recordPurchase(db, { who: { hashes }, orderId: enrollmentId, now: new Date() })).inFlight;
-    expectRaced(await against(subjects, stop), ...WAYS);
+    expectRaced(await against(subjects, stop), ...ORDERS);
   });
 
   test('P6 objection: suppression of the address', async () => {
     const subjects = await seed(db, TRIALS);
     const stop = stopOf(({ hashes }) => ({ who: { hashes }, outcome: 'unsubscribed', suppress: 'objection' }));
-    expectRaced(await against(subjects, stop), ...WAYS);
+    expectRaced(await against(subjects, stop), ...ORDERS);
   });
 
   test('P6 unsubscribe from one campaign', async () => {
@@ -95,28 +98,40 @@ describe('P2 a message is handed over before the stop, and named by it, or not a
       suppress: 'campaign',
       campaignId,
     }));
-    expectRaced(await against(subjects, stop), ...WAYS);
+    expectRaced(await against(subjects, stop), ...ORDERS);
   });
 
   test('pause of the enrollment', async () => {
     const subjects = await seed(db, TRIALS);
-    expectRaced(await against(subjects, (s) => pauseEnrollment(db, s.enrollmentId, new Date())), ...WAYS);
+    expectRaced(await against(subjects, (s) => pauseEnrollment(db, s.enrollmentId, new Date())), ...ORDERS);
   });
 
   test('pause of the campaign', async () => {
     const subjects = await seed(db, TRIALS, { campaignEach: true });
-    expectRaced(await against(subjects, (s) => pauseCampaign(db, s.campaignId, new Date())), ...WAYS);
+    expectRaced(await against(subjects, (s) => pauseCampaign(db, s.campaignId, new Date())), ...ORDERS);
   });
 
   test('cancel of the campaign', async () => {
     const subjects = await seed(db, TRIALS, { campaignEach: true });
-    const stop = stopOf(({ campaignId }) => ({ who: { campaignId }, outcome: 'cancelled' }));
-    expectRaced(await against(subjects, stop), ...WAYS);
+    const stop = async ({ campaignId }: Subject) => (await cancelCampaign(db, campaignId, new Date())).inFlight;
+    expectRaced(await against(subjects, stop), ...ORDERS);
   });
 });
 
+/** Lets the other side begin at once, or only when the enrollment has been written. */
+function whileEnrolling(): { begin: Promise<void>; enrolled: () => void } {
+  let enrolled = () => {};
+  const written = new Promise<void>((resolve) => {
+    enrolled = resolve;
+  });
+  return { begin: Math.random() < 0.4 ? jitter() : written.then(jitter), enrolled };
+}
+
 /** Enrolls, as a file of leads does, and sends at once. */
-async function importAndSend(subject: Subject): Promise<{ enrolled: EnrollResult; sent: Attempted | 'not enrolled' }> {
+async function importAndSend(
+  subject: Subject,
+  written: () => void,
+): Promise<{ enrolled: EnrollResult; sent: Attempted | 'not enrolled' }> {
   const [enrolled] = await enroll(db, [requestBy(subject.email)], {
     campaignId: subject.campaignId,
     now: new Date(),
@@ -125,6 +140,7 @@ async function importAndSend(subject: Subject): Promise<{ enrolled: EnrollResult
     asksInPerson: false,
     timeFactor: 1,
   });
+  written();
   if (enrolled === undefined) throw new Error('one request, one result');
   if (enrolled.kind === 'suppressed') return { enrolled, sent: 'not enrolled' };
   return { enrolled, sent: await attempt(db, enrolled.enrollmentId) };
@@ -136,12 +152,16 @@ test('P6 an address is suppressed while it is being imported: refused, ended, or
     const email = `import-${index}@shop.example`;
     return { ...(model as Subject), email, hashes: requestBy(email).hashes };
   });
+  // Every other one has been seen before, so that its row is there to be locked and need not be written first.
+  const seen = subjects.filter((_, index) => index % 2 === 0).map(({ hashes: [hash] }) => ({ hash }));
+  await db.insertInto('address').values(seen).execute();
   const wrong: string[] = [];
   const counts = await tally(subjects, WIDTH, async (subject) => {
+    const race = whileEnrolling();
     const [{ enrolled, sent }, stop] = await together(
-      () => importAndSend(subject),
+      () => importAndSend(subject, race.enrolled),
       async () => {
-        await jitter();
+        await race.begin;
         return await stopEnrollments(db, {
           who: { hashes: subject.hashes },
           outcome: 'unsubscribed',
@@ -164,7 +184,7 @@ test('P6 an address is suppressed while it is being imported: refused, ended, or
     return sent;
   });
   expect(wrong).toEqual([]);
-  expectRaced(counts, 'not enrolled', ...WAYS);
+  expectRaced(counts, ['not enrolled'], ...ORDERS);
 });
 
 test('P2 a campaign is cancelled while somebody is being enrolled: refused, ended, or named', async () => {
@@ -172,30 +192,27 @@ test('P2 a campaign is cancelled while somebody is being enrolled: refused, ende
   const wrong: string[] = [];
   const counts = await tally(subjects, WIDTH, async ({ campaignId, enrollmentId }) => {
     const newcomer = { campaignId, email: `${enrollmentId}@later.example` } as Subject;
+    const race = whileEnrolling();
     const [result, stop] = await together(
       async () =>
-        importAndSend(newcomer).catch((error: unknown) => {
+        importAndSend(newcomer, race.enrolled).catch((error: unknown) => {
           if (error instanceof Problem && error.code === 'campaign-cancelled') return null;
           throw error;
         }),
       async () => {
-        await jitter();
-        return await inTransaction(db, async (tx) => {
-          const now = new Date();
-          await tx.updateTable('campaign').set({ cancelled_at: now }).where('id', '=', campaignId).execute();
-          return await stopIn(tx, { who: { campaignId }, outcome: 'cancelled', now });
-        });
+        await race.begin;
+        return await cancelCampaign(db, campaignId, new Date());
       },
     );
     if (result === null) return 'not enrolled';
     const { enrolled, sent } = result;
     if (enrolled.kind === 'suppressed') throw new Error('nobody is suppressed here');
-    if (!stop.stopped.some((stopped) => stopped.enrollmentId === enrolled.enrollmentId)) wrong.push(`${sent}: goes on`);
+    if (stop.stopped !== 2) wrong.push(`${sent}: goes on`);
     if ((sent === 'handed over') !== names(stop.inFlight, enrolled.enrollmentId)) wrong.push(`${sent}, badly named`);
     return sent;
   });
   expect(wrong).toEqual([]);
-  expectRaced(counts, 'not enrolled', ...WAYS);
+  expectRaced(counts, ['not enrolled'], ...ORDERS);
 });
 
 test('P2 pause and resume: a claim from before the pause never passes its gate after the resume', async () => {
@@ -225,7 +242,7 @@ test('P2 pause and resume: a claim from before the pause never passes its gate a
     return sent;
   });
   expect(wrong).toEqual([]);
-  expectRaced(counts, 'sent before', 'sent after');
+  expectRaced(counts, ['sent before'], ['sent after']);
 });
 
 /** One attempt to send; tells whether its claim was had before the resume was asked for. Null when it was refused. */
@@ -276,7 +293,7 @@ describe('P4 a journey that is told to hold is woken by the resume, whichever co
       return held === null ? 'goes on' : 'held and woken';
     });
     expect(wrong).toEqual([]);
-    expectRaced(counts, 'goes on', 'held and woken');
+    expectRaced(counts, ['goes on'], ['held and woken']);
   });
 });
 
@@ -289,6 +306,8 @@ test('P7 consent that arrives while the information is being settled: a nudge is
     const now = new Date();
     const [sent, [again]] = await together(
       async () => {
+        // The other side has several statements to make before it meets this one.
+        for (let wait = Math.random() * 6; wait > 0; wait--) await jitter();
         await settle(db, {
           ...key,
           leadId,
@@ -303,7 +322,6 @@ test('P7 consent that arrives while the information is being settled: a nudge is
         return await attempt(db, enrollmentId, 1);
       },
       async () => {
-        await jitter();
         return await enroll(db, [requestBy(email)], {
           campaignId,
           now,
@@ -329,5 +347,5 @@ test('P7 consent that arrives while the information is being settled: a nudge is
     return 'agreed first';
   });
   expect(wrong).toEqual([]);
-  expectRaced(counts, 'informed first', 'agreed first');
+  expectRaced(counts, ['informed first'], ['agreed first']);
 });
