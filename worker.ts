@@ -55,7 +55,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
           connection,
           namespace: config.temporalNamespace,
           taskQueue,
-          activities: createActivities(depsOf(config, db, carrier)),
+          activities: createActivities({ ...depsOf(config, db, carrier), stopping: reconciling.signal }),
           shutdownGraceTime: SHUTDOWN_GRACE_MS,
           ...(taskQueue === JOURNEYS_QUEUE ? workflowOptions(bundle) : mailOptions(config)),
         }),

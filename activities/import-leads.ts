@@ -180,8 +180,11 @@ async function importRows(
     );
     for (const [index, { row }] of round.entries()) {
       const result = results[index] as EnrollResult;
-      if (result.kind === 'suppressed') {
-        batch.rejected.push(issue(row.line, '', `suppressed: ${result.suppression.reason}`));
+      if (result.kind === 'refused') {
+        const { reason } = result.because;
+        batch.rejected.push(
+          issue(row.line, '', reason === 'bought' ? 'has bought since they asked' : `suppressed: ${reason}`),
+        );
         continue;
       }
       batch[result.kind] += 1;

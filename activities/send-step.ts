@@ -22,7 +22,7 @@ import { deferUntil } from '../domain/deferral';
 import type { Outcome } from '../domain/outcomes';
 import { nextOpening, type PlanningClock, planDue } from '../domain/planner';
 import { signUnsubscribeToken, type TokenKey } from '../domain/unsubscribe-token';
-import { composeMessage, domainOf } from '../mail/compose/message';
+import { type ComposedMessage, composeMessage, domainOf } from '../mail/compose/message';
 import { messageIdFor } from '../mail/compose/message-id';
 import type { Carrier, SmtpLink } from '../mail/deliver/connections';
 import { SmtpRefusal } from '../mail/deliver/refusal';
@@ -126,13 +126,21 @@ async function send(sending: Sending): Promise<Attempt> {
     const messageId = messageIdFor({ ...key, domain: domainOf(campaign.definition.sender.address) });
     const claimed = await claim(deps.db, { ...key, messageId, token, now });
     if (claimed === null) return await whyRefused(sending);
-    let delivery: Delivery;
+    let message: ComposedMessage;
     try {
-      delivery = await handOver(sending, key, { link, token, messageId });
+      message = await compose(sending, messageId);
     } catch (error) {
       await releaseClaim(deps.db, key, token, now);
       throw error;
     }
+    const delivery = await deliver(link, {
+      from: message.envelope.from,
+      to: touch.lead.email,
+      raw: message.raw,
+      gate: async () => !cancelled.aborted && (await passGate(deps.db, key, token, now)),
+      signal: cancelled,
+      deadlineMs: DELIVERY_MS,
+    });
     return await record(sending, { ...key, token }, claimed, delivery);
   } finally {
     link.release();
@@ -152,39 +160,24 @@ async function connect(carrier: Carrier, cancelled: AbortSignal): Promise<SmtpLi
   }
 }
 
-async function handOver(
-  { deps, touch, campaign, step, now, cancelled }: Sending,
-  key: MessageKey,
-  { link, token, messageId }: { link: SmtpLink; token: string; messageId: string },
-): Promise<Delivery> {
+async function compose({ deps, touch, campaign, step, now }: Sending, messageId: string): Promise<ComposedMessage> {
   const content = campaign.steps[step];
   if (content === undefined) throw new Error(`campaign version without step ${step}`);
-  const locale = touch.lead.locale ?? campaign.definition.locale;
-  const unsubscribe = {
-    addressHash: touch.addressHash,
-    campaignId: touch.campaignId,
-    enrollmentId: touch.enrollmentId,
-  };
-  const message = await composeMessage({
+  const { enrollmentId, campaignId, addressHash, lead } = touch;
+  const locale = lead.locale ?? campaign.definition.locale;
+  const token = signUnsubscribeToken({ addressHash, campaignId, enrollmentId, locale }, deps.tokenKeys);
+  return await composeMessage({
     compiled: content,
     definition: campaign.definition,
-    campaignId: touch.campaignId,
-    lead: { ...touch.lead, locale, timeZone: touch.lead.timeZone ?? campaign.definition.timeZone },
+    campaignId,
+    lead: { ...lead, locale, timeZone: lead.timeZone ?? campaign.definition.timeZone },
     requestedAt: touch.requestedAt,
     consentSource: touch.consentSource,
     step,
     stepCount: campaign.steps.length,
-    unsubscribeUrl: `${deps.publicUrl}/u/${signUnsubscribeToken({ ...unsubscribe, locale }, deps.tokenKeys)}`,
+    unsubscribeUrl: `${deps.publicUrl}/u/${token}`,
     messageId,
     date: now,
-  });
-  return await deliver(link, {
-    from: message.envelope.from,
-    to: touch.lead.email,
-    raw: message.raw,
-    gate: async () => !cancelled.aborted && (await passGate(deps.db, key, token, now)),
-    signal: cancelled,
-    deadlineMs: DELIVERY_MS,
   });
 }
 
@@ -362,6 +355,7 @@ async function exhaust(db: Db, touch: Touch, now: Date): Promise<Attempt> {
     who: { enrollmentId: touch.enrollmentId },
     outcome: 'exhausted',
     detail: { by: 'journey' },
+    byJourney: true,
     now,
   });
   return 'look-again';

@@ -21,6 +21,9 @@ export function createDb(options: DbOptions): Db {
     connectionTimeoutMillis: 10_000,
     // A statement that hangs must not hold a lead's row lock, nor a caller, for longer than this.
     statement_timeout: 60_000,
+    // A server that has vanished answers nothing at all; then the connection is given up here.
+    query_timeout: 65_000,
+    keepAlive: true,
     idle_in_transaction_session_timeout: 60_000,
     application_name: 'recuerda',
   });

@@ -39,14 +39,18 @@ export interface EnrollOptions {
 
 export type EnrollResult =
   | { kind: 'created' | 'existing'; enrollmentId: string; leadId: string }
-  | { kind: 'suppressed'; suppression: Suppression };
+  | { kind: 'refused'; because: Refusal };
+
+/** Why somebody is not enrolled: mail to them is suppressed, or a file's line is about one who has bought since they asked. */
+export type Refusal = Suppression | { reason: 'bought'; since: Date };
 
 /** The information is sent again at most once in this time (ms). */
 const INFO_AGAIN_MS = 24 * 60 * 60 * 1000;
 
 /**
  * Enrolls people in a campaign's latest version, in one transaction: all of them, or none. For each it keeps at most one
- * open enrollment (promise P1), however many ask at the same time, and refuses suppressed addresses (P6).
+ * open enrollment (promise P1), however many ask at the same time, and refuses suppressed addresses (P6). A line of a file
+ * about somebody who has bought since they asked is refused too.
  *
  * @param requests no address twice
  * @returns for each request, in the order given, what became of it
@@ -78,6 +82,7 @@ export async function enrollIn(
   });
   const leads = await upsertLeads(tx, welcome, options.now);
   const earlier = await enrollmentsOf(tx, options.campaignId, [...leads.values()]);
+  const bought = options.asksInPerson ? new Map<string, Date>() : await lastPurchases(tx, requests, options.campaignId);
 
   const fresh: Fresh[] = [];
   const again: { request: EnrollRequest; enrollment: EarlierEnrollment }[] = [];
@@ -85,7 +90,7 @@ export async function enrollIn(
     const address = addresses[index];
     if (address === undefined) throw new Error('every request has an address');
     const suppression = suppressionOf(address, options.campaignId);
-    if (suppression !== null) return { kind: 'suppressed', suppression };
+    if (suppression !== null) return { kind: 'refused', because: suppression };
     const leadId = leads.get(address.hash);
     if (leadId === undefined) throw new Error('every welcome address has a lead');
     const known = earlier.get(leadId) ?? [];
@@ -97,6 +102,10 @@ export async function enrollIn(
     const last = known.at(-1);
     if (last !== undefined && !options.asksInPerson && !isNewer(request, last)) {
       return { kind: 'existing', enrollmentId: last.id, leadId };
+    }
+    const boughtAt = request.hashes.map((hash) => bought.get(hash)).find((at) => at !== undefined);
+    if (boughtAt !== undefined && request.requestedAt !== null && boughtAt >= request.requestedAt) {
+      return { kind: 'refused', because: { reason: 'bought', since: boughtAt } };
     }
     const id = randomUUID();
     fresh.push({ id, leadId, hash: address.hash, request });
@@ -205,6 +214,23 @@ async function enrollmentsOf(
   const byLead = new Map<string, EarlierEnrollment[]>();
   for (const row of rows) byLead.set(row.lead_id, [...(byLead.get(row.lead_id) ?? []), row]);
   return byLead;
+}
+
+/** When these people last bought, by address hash: of this campaign, or of the shop without saying which. */
+async function lastPurchases(
+  tx: Tx,
+  requests: readonly EnrollRequest[],
+  campaignId: string,
+): Promise<Map<string, Date>> {
+  const hashes = requests.flatMap((request) => request.hashes);
+  const rows = await tx
+    .selectFrom('purchase')
+    .select((eb) => ['address_hash', eb.fn.max('purchased_at').as('at')])
+    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
+    .where((eb) => eb.or([eb('campaign_id', 'is', null), eb('campaign_id', '=', campaignId)]))
+    .groupBy('address_hash')
+    .execute();
+  return new Map(rows.map((row) => [row.address_hash, row.at]));
 }
 
 /** Has this person asked since their last enrollment ended? Only then does a line of a file start them anew. */

@@ -6,6 +6,7 @@ import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted 
 import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends';
 import { signalJourney, startImport, startJourney, startTestSend } from './journeys';
 import type { Log } from './log';
+import { registerSearchAttributes } from './search-attributes';
 
 export interface ReconcilerOptions {
   client: Client;
@@ -59,6 +60,8 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
         { code: (error as { code?: unknown }).code ?? (error as Error).name },
         'reconciling failed; will try again',
       );
+      // A store that was lost took the search attributes with it, and without them no journey starts.
+      await registerSearchAttributes(options.client, options.client.options.namespace).catch(() => {});
     }
     if (!busy) await sleep(everyMs, undefined, { signal }).catch(() => {});
   }

@@ -3,7 +3,7 @@ import type { Activities } from '../activities';
 
 const { importLeads } = proxyActivities<Activities>({
   startToCloseTimeout: '24 hours',
-  heartbeatTimeout: '30 seconds',
+  heartbeatTimeout: '10 seconds',
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { maximumInterval: '1 minute' },
 });

@@ -1,7 +1,6 @@
 import { isIP } from 'node:net';
 import { type Static, Type } from 'typebox';
-import type { Suppression } from '../../db/addresses';
-import { type EnrollRequest, enroll } from '../../db/enrollments';
+import { type EnrollRequest, enroll, type Refusal } from '../../db/enrollments';
 import { type EnrollmentView, findEnrollment, listEnrollments } from '../../db/leads';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { type InFlight as InFlightMessage, stopEnrollments } from '../../db/stops';
@@ -159,7 +158,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
         timeFactor: config.timeFactor,
       });
       if (result === undefined) throw new Error('one request has one result');
-      if (result.kind === 'suppressed') throw suppressed(result.suppression);
+      if (result.kind === 'refused') throw refused(result.because);
       const { kind, enrollmentId, leadId } = result;
       const created = kind === 'created';
       afterAnswer(reply, () => (created ? journeys.start([enrollmentId]) : journeys.tell([enrollmentId])));
@@ -312,7 +311,8 @@ function evidence(consent: NonNullable<Static<typeof EnrollmentBody>['consent']>
   return { ...consent, capturedAt: pastTime(consent.capturedAt, '/consent/capturedAt', now) };
 }
 
-const WHY_SUPPRESSED: Record<Suppression['reason'], string> = {
+const WHY_REFUSED: Record<Refusal['reason'], string> = {
+  bought: 'This person has bought since they asked.',
   objection:
     'This person has unsubscribed from all marketing mail. Nothing may be sent, not even on a new request handed over here; only they can ask for mail again.',
   complaint:
@@ -322,8 +322,8 @@ const WHY_SUPPRESSED: Record<Suppression['reason'], string> = {
     'Mail to this address came back as undeliverable. Ask the person for another address, and enroll that one.',
 };
 
-function suppressed({ reason, since }: Suppression): Problem {
-  return new Problem('address-suppressed', WHY_SUPPRESSED[reason], { reason, since: since?.toISOString() ?? null });
+function refused({ reason, since }: Refusal): Problem {
+  return new Problem('address-suppressed', WHY_REFUSED[reason], { reason, since: since?.toISOString() ?? null });
 }
 
 /** An enrollment as the API tells it. */

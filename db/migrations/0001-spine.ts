@@ -132,6 +132,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       currency text,
       created_at timestamptz not null default now()
     );
+    create index purchase_address on purchase (address_hash);
 
     -- What happened to a lead and why, also why a mail was not sent. Codes and ids only.
     create table event (

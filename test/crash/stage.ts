@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import { temporal as proto } from '@temporalio/proto';
 import type { EnrollRequest } from '../../db/enrollments';
 import { freePort } from '../../stack/ports';
 import { startTemporal, type TemporalServer } from '../../stack/temporal-server';
@@ -11,7 +12,13 @@ import { installRuntime, silent } from '../support/engine';
 import { enrollForTests, requestBy } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, startSmtpSink } from '../support/smtp-sink';
+import { eventually } from '../support/waiting';
 import { startWorkerProcess, type WorkerProcess, type WorkerSettings } from '../support/worker-process';
+
+/** `eventually` for what goes through several processes, and heartbeat timeouts, on a machine that may be busy. */
+export async function patiently<T>(probe: () => T | Promise<T>): Promise<NonNullable<T>> {
+  return await eventually(probe, 60_000);
+}
 
 /** Everything real: Temporal's dev server, a database, a mail server, and workers in processes of their own. */
 export interface Stage {
@@ -44,6 +51,7 @@ interface EnrollmentRow {
   next_due_at: Date;
   started_at: Date | null;
   signal_at: Date | null;
+  leased_until: Date | null;
 }
 interface LedgerRow {
   step: number;
@@ -53,6 +61,8 @@ interface LedgerRow {
   attempts: number;
   message_id: string;
 }
+
+const CANCEL_REQUESTED = proto.api.enums.v1.PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED;
 
 /** Sets the stage, without a worker. @param dbFile SQLite file of Temporal's store; in memory when left out */
 export async function setStage(dbFile?: string): Promise<Stage> {
@@ -96,7 +106,7 @@ export async function setStage(dbFile?: string): Promise<Stage> {
     row: (enrollmentId) =>
       db
         .selectFrom('enrollment')
-        .select(['step', 'outcome', 'next_due_at', 'started_at', 'signal_at'])
+        .select(['step', 'outcome', 'next_due_at', 'started_at', 'signal_at', 'leased_until'])
         .where('id', '=', enrollmentId)
         .executeTakeFirstOrThrow(),
     messages: (enrollmentId) =>
@@ -139,6 +149,11 @@ function journeyHandle(client: Client, enrollmentId: string) {
       const failure = raw.pendingActivities?.[0]?.lastFailure;
       if (failure == null) return null;
       return { type: failure.applicationFailureInfo?.type ?? null, message: failure.message ?? '' };
+    },
+    /** Has the workflow asked its running activity to give up? */
+    isSendCancelled: async () => {
+      const { raw } = await handle.describe();
+      return raw.pendingActivities?.[0]?.state === CANCEL_REQUESTED;
     },
     status: async () => (await handle.describe()).status.name,
   };

@@ -142,7 +142,7 @@ async function importAndSend(
   });
   written();
   if (enrolled === undefined) throw new Error('one request, one result');
-  if (enrolled.kind === 'suppressed') return { enrolled, sent: 'not enrolled' };
+  if (enrolled.kind === 'refused') return { enrolled, sent: 'not enrolled' };
   return { enrolled, sent: await attempt(db, enrolled.enrollmentId) };
 }
 
@@ -170,7 +170,7 @@ test('P6 an address is suppressed while it is being imported: refused, ended, or
         });
       },
     );
-    if (enrolled.kind === 'suppressed') {
+    if (enrolled.kind === 'refused') {
       if (stop.stopped.length > 0) wrong.push('refused, and yet something was stopped');
       return sent;
     }
@@ -206,7 +206,7 @@ test('P2 a campaign is cancelled while somebody is being enrolled: refused, ende
     );
     if (result === null) return 'not enrolled';
     const { enrolled, sent } = result;
-    if (enrolled.kind === 'suppressed') throw new Error('nobody is suppressed here');
+    if (enrolled.kind === 'refused') throw new Error('nobody is suppressed here');
     if (stop.stopped !== 2) wrong.push(`${sent}: goes on`);
     if ((sent === 'handed over') !== names(stop.inFlight, enrolled.enrollmentId)) wrong.push(`${sent}, badly named`);
     return sent;

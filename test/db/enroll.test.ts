@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { Db } from '../../db/client';
 import { type EnrollRequest, enroll } from '../../db/enrollments';
 import { passGate, settle } from '../../db/ledger';
+import { recordPurchase } from '../../db/purchases';
 import { stopEnrollments } from '../../db/stops';
 import { hashAddress } from '../../domain/address-hash';
 import { publishForTests } from '../support/campaigns';
@@ -28,7 +29,7 @@ const somebody = (change: Partial<EnrollRequest> = {}) => requestBy(`${randomUUI
 
 async function enrollOne(request: EnrollRequest, options: Parameters<typeof enrollAll>[3] = {}) {
   const [result] = await enrollAll(db, campaign, [request], options);
-  if (result === undefined || result.kind === 'suppressed') throw new Error('not enrolled');
+  if (result === undefined || result.kind === 'refused') throw new Error('not enrolled');
   return result;
 }
 
@@ -99,7 +100,7 @@ describe('P1 once enrolled', () => {
       now: new Date(),
     });
     const results = await enrollAll(db, campaign, [somebody(), refused, known, somebody()]);
-    expect(results.map(({ kind }) => kind)).toEqual(['created', 'suppressed', 'existing', 'created']);
+    expect(results.map(({ kind }) => kind)).toEqual(['created', 'refused', 'existing', 'created']);
     expect(results[2]).toMatchObject({ enrollmentId });
   });
 
@@ -255,7 +256,7 @@ describe('P6 a new address key', () => {
     const email = `${randomUUID()}@shop.example`;
     const who = { hashes: requestBy(email).hashes };
     await stopEnrollments(db, { who, outcome: 'unsubscribed', suppress: 'objection', now: new Date() });
-    expect(await enrollAll(db, campaign, [underBoth(email)])).toMatchObject([{ kind: 'suppressed' }]);
+    expect(await enrollAll(db, campaign, [underBoth(email)])).toMatchObject([{ kind: 'refused' }]);
     const { enrollmentId } = await enrollOne(underBoth(`${randomUUID()}@shop.example`));
     expect((await row(enrollmentId)).address_hash).toMatch(/^2\./);
   });
@@ -265,7 +266,7 @@ describe('P6 a new address key', () => {
     await enrollOne(underBoth(email));
     const old = { hashes: requestBy(email).hashes };
     await stopEnrollments(db, { who: old, outcome: 'unsubscribed', suppress: 'objection', now: new Date() });
-    expect(await enrollAll(db, campaign, [underBoth(email)])).toMatchObject([{ kind: 'suppressed' }]);
+    expect(await enrollAll(db, campaign, [underBoth(email)])).toMatchObject([{ kind: 'refused' }]);
     const { hashes } = underBoth(email);
     await stopEnrollments(db, { who: { hashes }, outcome: 'complained', suppress: 'complaint', now: new Date() });
     const rows = await db
@@ -301,4 +302,28 @@ test('what a request leaves out stays as it was', async () => {
     time_zone: 'Europe/Madrid',
     attributes: { source: 'fair', size: 3 },
   });
+});
+
+test('P2: a line of a file about somebody who has bought since they asked enrolls nobody', async () => {
+  const email = `${randomUUID()}@shop.example`;
+  const asked = new Date(Date.now() - 100 * 24 * 3600_000);
+  const request = requestBy(email, { requestedAt: asked });
+  const buy = (orderId: string, purchasedAt: Date) =>
+    recordPurchase(db, { who: { hashes: request.hashes }, orderId, purchasedAt, now: new Date() });
+  await buy(randomUUID(), new Date(asked.getTime() - 1));
+  const before = await enrollAll(db, campaign, [requestBy(email, { requestedAt: asked })], { asksInPerson: false });
+  expect(before).toMatchObject([{ kind: 'created' }]);
+
+  const other = requestBy(`${randomUUID()}@shop.example`, { requestedAt: asked });
+  await recordPurchase(db, {
+    who: { hashes: other.hashes },
+    orderId: randomUUID(),
+    purchasedAt: new Date(asked.getTime() + 1),
+    now: new Date(),
+  });
+  expect(await enrollAll(db, campaign, [other], { asksInPerson: false })).toEqual([
+    { kind: 'refused', because: { reason: 'bought', since: expect.any(Date) } },
+  ]);
+  // Asking in person is a new request, whatever they bought before.
+  expect(await enrollAll(db, campaign, [other])).toMatchObject([{ kind: 'created' }]);
 });

@@ -421,7 +421,7 @@ describe('P3 the rest', () => {
     expect(await passGate(db, keyOf(elsewhere), waiting as string, new Date())).toBe(false);
     expect((await loadTouch(db, subject.enrollmentId))?.suppression).toMatchObject({ reason: 'undeliverable' });
     const [refused] = await enrollAll(db, subject.campaignId, [requestBy(subject.email)]);
-    expect(refused).toMatchObject({ kind: 'suppressed', suppression: { reason: 'undeliverable' } });
+    expect(refused).toMatchObject({ kind: 'refused', because: { reason: 'undeliverable' } });
   });
 
   test("a bounce that comes late leaves another attempt's message alone", async () => {

@@ -132,7 +132,7 @@ describe('P6 suppression', () => {
     await stop({ who: { hashes }, suppress: 'campaign', campaignId: coffee });
     expect(await outcomes(inCoffee, inTea)).toEqual(['unsubscribed', null]);
     expect(await enrollAll(db, coffee, [request])).toMatchObject([
-      { kind: 'suppressed', suppression: { reason: 'campaign' } },
+      { kind: 'refused', because: { reason: 'campaign' } },
     ]);
     expect(await enrollAll(db, tea, [request])).toMatchObject([{ kind: 'existing' }]);
     const consents = await db.selectFrom('consent').selectAll().where('lead_id', '=', leadId).execute();
@@ -158,7 +158,7 @@ describe('P6 suppression', () => {
     expect(stopped).toHaveLength(2);
     expect(await outcomes(inCoffee, inTea)).toEqual(['unsubscribed', 'unsubscribed']);
     expect(await enrollAll(db, await publishForTests(db), [request])).toMatchObject([
-      { kind: 'suppressed', suppression: { reason: 'objection' } },
+      { kind: 'refused', because: { reason: 'objection' } },
     ]);
     const open = await db
       .selectFrom('consent')
@@ -186,7 +186,7 @@ describe('P6 suppression', () => {
       stopped: [],
       inFlight: [],
     });
-    expect(await enrollAll(db, coffee, [request], { asksInPerson: false })).toMatchObject([{ kind: 'suppressed' }]);
+    expect(await enrollAll(db, coffee, [request], { asksInPerson: false })).toMatchObject([{ kind: 'refused' }]);
     const leads = await db.selectFrom('lead').select('id').where('address_hash', '=', request.hashes[0]).execute();
     expect(leads).toEqual([]);
   });

@@ -31,7 +31,7 @@ export async function enrollForTests(
   options: Partial<EnrollOptions> = {},
 ): Promise<string> {
   const [result] = await enrollAll(db, campaignId, [request], options);
-  if (result === undefined || result.kind === 'suppressed') throw new Error(`not enrolled: ${JSON.stringify(result)}`);
+  if (result === undefined || !('enrollmentId' in result)) throw new Error(`not enrolled: ${JSON.stringify(result)}`);
   return result.enrollmentId;
 }
 

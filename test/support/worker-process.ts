@@ -33,7 +33,7 @@ const STOP_MS = 20_000;
  * @throws Error with its last words when it ends before
  */
 export async function startWorkerProcess(settings: WorkerSettings): Promise<WorkerProcess> {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, 'worker-main.ts')], {
+  const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, 'fixtures', 'worker.ts')], {
     cwd: ROOT,
     env: {
       PATH: process.env.PATH,

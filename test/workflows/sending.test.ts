@@ -104,7 +104,7 @@ describe('what the server answers decides', () => {
     ]);
     expect(await ledger(second)).toEqual([]);
     expect(await enrollAll(engine.db, one, [requestBy(email)])).toEqual([
-      { kind: 'suppressed', suppression: { reason: 'undeliverable', since: expect.any(Date) } },
+      { kind: 'refused', because: { reason: 'undeliverable', since: expect.any(Date) } },
     ]);
   });
 

@@ -1,0 +1,141 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { parse } from 'yaml';
+import { CAMPAIGN_DEFAULTS, CampaignDefinition, Sender } from '../../domain/campaign';
+import { NUDGE_PURPOSES } from '../../domain/consent';
+import { OUTCOMES } from '../../domain/outcomes';
+import { TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
+import { CAMPAIGN_ID_ATTRIBUTE, JOURNEYS_QUEUE, MAIL_QUEUES, OUTCOME_ATTRIBUTE } from '../../workflows/contract';
+
+// What the docs say of the code, where that can be looked up.
+
+const ROOT = join(__dirname, '..', '..');
+const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
+const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((file) => `docs/${file}`)];
+const ROOMS = 'api|activities|cli|db|deploy|docs|domain|examples|mail|stack|temporal|test|workflows';
+
+/** What is written in `code` of a page. */
+const codeOf = (page: string) => [...read(page).matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code);
+
+test.each(PAGES)('%s: every file that it names is there', (page) => {
+  const named = codeOf(page).filter((code) => new RegExp(`^(${ROOMS})/[\\w./-]*$`).test(code));
+  expect(named.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
+});
+
+test.each(PAGES)('%s: every link within the project leads somewhere', (page) => {
+  const links = [...read(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link);
+  const anchorsOf = (file: string) =>
+    [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+      title
+        .toLowerCase()
+        .replace(/[^\w\s-]/g, '')
+        .replaceAll(' ', '-'),
+    );
+  const broken = links
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .filter((link) => {
+      const [file = '', anchor] = link.split('#');
+      const target = file === '' ? page : normalize(join(dirname(page), file));
+      if (!existsSync(join(ROOT, target))) return true;
+      return anchor !== undefined && !anchorsOf(target).includes(anchor);
+    });
+  expect(broken).toEqual([]);
+});
+
+describe('docs/writing-campaigns.md', () => {
+  const page = read('docs/writing-campaigns.md');
+  const inCode = new Set(codeOf('docs/writing-campaigns.md'));
+
+  test('explains every variable, filter and tag of templates, and no other', () => {
+    const explained = [...page.matchAll(/^\| `([\w.*]+)` \| /gm)].map(([, name = '']) => name);
+    const known = [...TEMPLATE_VARIABLES.map(({ path }) => path), ...TEMPLATE_FILTERS.map(({ name }) => name)];
+    expect(known.filter((name) => !explained.includes(name))).toEqual([]);
+    const tables = page.slice(page.indexOf('## What templates can say'), page.indexOf('## What every mail must show'));
+    const inTables = [...tables.matchAll(/^\| `([\w.*]+)` \| /gm)].map(([, name = '']) => name);
+    expect(inTables.sort()).toEqual([...known].sort());
+    expect(TEMPLATE_TAGS.filter((tag) => !inCode.has(tag))).toEqual([]);
+  });
+
+  test('explains every field of a campaign, with its defaults', () => {
+    const fields = Object.keys(CampaignDefinition.properties);
+    const senderFields = Object.keys(Sender.properties).map((field) => `sender.${field}`);
+    const mentioned = (field: string) => [...inCode].some((code) => code === field || code.startsWith(`${field}.`));
+    expect([...fields, ...senderFields].filter((field) => !mentioned(field))).toEqual([]);
+    const { locale, timeZone, cadence, sendWindow, erasure } = CAMPAIGN_DEFAULTS;
+    const defaults = [locale, timeZone, cadence.min, cadence.max, erasure.afterExhausted];
+    expect(defaults.filter((value) => !inCode.has(value))).toEqual([]);
+    expect(page).toContain(`Monday to Friday, ${sendWindow.from} to ${sendWindow.to}`);
+    expect(sendWindow.days).toEqual(['mon', 'tue', 'wed', 'thu', 'fri']);
+  });
+
+  test('names every purpose that allows nudges', () => {
+    expect(NUDGE_PURPOSES.filter((purpose) => !inCode.has(purpose))).toEqual([]);
+  });
+});
+
+describe('docs/architecture.md', () => {
+  const page = read('docs/architecture.md');
+  const inCode = new Set(codeOf('docs/architecture.md'));
+
+  test('names every outcome, every state of a message, and every queue', () => {
+    const states = ['claimed', 'handing_over', 'accepted', 'rejected', 'deferred', 'unknown', 'withdrawn'];
+    const migration = read('db/migrations/0001-spine.ts');
+    for (const state of states) expect(migration).toContain(`'${state}'`);
+    const names = [...OUTCOMES, ...states, JOURNEYS_QUEUE, ...Object.values(MAIL_QUEUES)];
+    const attributes = [CAMPAIGN_ID_ATTRIBUTE, OUTCOME_ATTRIBUTE];
+    expect([...names, ...attributes].filter((name) => !inCode.has(name))).toEqual([]);
+  });
+
+  test('names every type of failure that the send can end with', () => {
+    const types = [...read('activities/send-step.ts').matchAll(/'((?:smtp|mail|gate|ledger)_[a-z]+|contended)'/g)];
+    const failures = new Set(types.map(([, type = '']) => type));
+    expect(failures.size).toBeGreaterThanOrEqual(6);
+    expect([...failures].filter((type) => !inCode.has(type))).toEqual([]);
+  });
+
+  test('a test that is said to prove a promise names it', () => {
+    const rows = [...page.matchAll(/^\| \*\*(P\d+)\*\* .*\| (.+) \|$/gm)];
+    expect(rows.map(([, promise]) => promise)).toEqual(Array.from({ length: 13 }, (_, index) => `P${index + 1}`));
+    const wrong = rows.flatMap(([, promise = '', proofs = '']) =>
+      [...proofs.matchAll(/`(test\/[^`]+)`/g)]
+        .map(([, file = '']) => file)
+        .filter((file) => !new RegExp(`\\b${promise}\\b`).test(read(file)))
+        .map((file) => `${promise} ${file}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test('lists the rooms that there are', () => {
+    const rooms = readdirSync(ROOT, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name)
+      .filter((name) => !['node_modules', 'docs', 'coverage', 'bench'].includes(name));
+    expect(rooms.filter((room) => !new RegExp(`^${room}/ `, 'm').test(page))).toEqual([]);
+  });
+});
+
+describe('README.md', () => {
+  const page = read('README.md');
+
+  test('its table of settings is that of .env.example, and of what the code reads', () => {
+    const table = [...page.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name = '']) => name);
+    const explained = [...read('.env.example').matchAll(/^# ([A-Z_]+)=/gm)].map(([, name = '']) => name);
+    expect(table.sort()).toEqual(explained.sort());
+    const config = read('config.ts');
+    const used = [...config.matchAll(/(?:env\.|env, ')([A-Z_]+)\b/g)].map(([, name = '']) => name);
+    expect(used.length).toBeGreaterThan(10);
+    expect(used.filter((name) => !table.includes(name))).toEqual([]);
+  });
+
+  test('names the ports that Compose offers', () => {
+    const { services } = parse(read('docker-compose.yml'), { merge: true }) as {
+      services: Record<string, { ports?: string[] }>;
+    };
+    const ports = Object.values(services).flatMap(({ ports = [] }) => ports.map((port) => port.split(':').at(-2)));
+    for (const port of ports) expect(page).toContain(/\d+/.exec(port ?? '')?.[0] ?? 'a port');
+  });
+
+  test('has no place left for output that was to be filled in', () => {
+    for (const file of PAGES) expect(read(file)).not.toContain('<!-- output:');
+  });
+});
