@@ -81,10 +81,11 @@ export async function leadJourney(input: JourneyInput): Promise<JourneyResult> {
       ...(early ? { waitUntil: touch.dueAt } : {}),
     });
   } catch (error) {
-    if (!isCancellation(error)) throw error;
+    // Cancelled while its worker died, a send ends as timed out and not as cancelled.
+    if (!isCancellation(error) && !CancellationScope.current().consideredCancelled) throw error;
     return await CancellationScope.nonCancellable(async () => {
       const outcome = stopped ?? (await conclude({ enrollmentId, outcome: 'cancelled', now: Date.now() }));
-      return end(outcome, step);
+      return end(outcome, progress.step);
     });
   }
 

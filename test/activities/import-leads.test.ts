@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { sql } from 'kysely';
 import { createAbandonImport } from '../../activities/import-leads';
 import { storeUpload } from '../../db/imports';
+import { recordPurchase } from '../../db/purchases';
 import { stopEnrollments } from '../../db/stops';
 import { hashAddress } from '../../domain/address-hash';
 import { encode, inPieces } from '../domain/leads-file/dirty-file';
@@ -190,6 +191,25 @@ describe('a file of leads', () => {
     const elsewhere = await importForTests(db, other, csv);
     await runImport(db, elsewhere);
     expect(await importOf(db, elsewhere)).toMatchObject({ total: 5, created: 2, existing: 0, rejected: 3 });
+  });
+
+  test('P2 who has bought since they asked is refused', async () => {
+    const { db } = database;
+    const campaignId = await publishForTests(db);
+    await recordPurchase(db, {
+      who: { hashes: hashAddress('ana@correo.example', TEST_ADDRESS_KEYS) },
+      orderId: 'A-1',
+      now: new Date(),
+    });
+    const csv = 'email;fecha\nana@correo.example;03/09/2025\nbea@correo.example;03/09/2025\n';
+    const importId = await importForTests(db, campaignId, csv);
+    await runImport(db, importId);
+    expect(await importOf(db, importId)).toMatchObject({
+      total: 2,
+      created: 1,
+      rejected: 1,
+      errors: [{ line: 2, column: null, reason: 'has bought since they asked' }],
+    });
   });
 
   test('P1 who is open already is not asked again by a file', async () => {
