@@ -66,8 +66,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     host: env.HOST || '127.0.0.1',
     port: integer(env, 'PORT', 3000, [0, 65535], faults),
     apiKeys,
-    addressKeys: versioned.length > 0 ? versioned : [{ version: 1, secret: derive(secret, 'address hashes') }],
-    tokenKeys: tokens.length > 0 ? tokens : [{ version: 1, secret: derive(secret, 'unsubscribe links') }],
+    addressKeys: withDerived(versioned, secret, 'address hashes'),
+    tokenKeys: withDerived(tokens, secret, 'unsubscribe links'),
     timeFactor: number(env, 'RECUERDA_TIME_FACTOR', 1, [1, 1e7], faults),
     logLevel: env.LOG_LEVEL || 'info',
   };
@@ -136,6 +136,19 @@ function parseKeys(env: Env, name: string, faults: string[]): { version: number;
     );
   }
   return keys;
+}
+
+/**
+ * The keys that were listed and, as version 1, the one that the secret gives. It stays when a newer one is listed:
+ * otherwise nobody who objected under it would be recognised any more, and no link of an old mail would work.
+ */
+function withDerived(
+  listed: { version: number; secret: Buffer }[],
+  secret: string,
+  purpose: string,
+): { version: number; secret: Buffer }[] {
+  if (secret === '' || listed.some((key) => key.version === 1)) return listed;
+  return [...listed, { version: 1, secret: derive(secret, purpose) }];
 }
 
 function derive(secret: string, purpose: string): Buffer {

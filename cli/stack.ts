@@ -152,7 +152,10 @@ async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
   const config = readConfig({ ...settings, DATABASE_URL: databaseUrl });
   say('Starting the API and a worker …');
   const workerReady = startProcesses(options, parts, { ...settings, DATABASE_URL: databaseUrl });
-  await Promise.all([apiReady(apiUrl, signal), inTime('The worker', workerReady, home, signal)]);
+  await Promise.all([
+    apiReady(apiUrl, config.apiKeys[0] ?? '', signal),
+    inTime('The worker', workerReady, home, signal),
+  ]);
   return {
     info: {
       apiUrl,
@@ -227,11 +230,15 @@ function createParts(signal: AbortSignal): Parts {
   };
 }
 
-async function apiReady(apiUrl: string, signal: AbortSignal): Promise<void> {
+/** Asked with our key, so that another program that has just taken the port is not taken for our API. */
+async function apiReady(apiUrl: string, apiKey: string, signal: AbortSignal): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
     signal.throwIfAborted();
-    const ready = await fetch(`${apiUrl}/readyz`, { signal: AbortSignal.timeout(5_000) }).then(
+    const ready = await fetch(`${apiUrl}/v1/campaigns?limit=1`, {
+      headers: { authorization: `Bearer ${apiKey}` },
+      signal: AbortSignal.timeout(5_000),
+    }).then(
       (answer) => answer.ok,
       () => false,
     );

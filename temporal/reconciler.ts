@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { Db } from '../db/client';
+import { forgetIdempotencyKeys, KEEP_ANSWERS_MS } from '../db/idempotency';
 import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/imports';
 import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
 import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends';
@@ -53,6 +54,7 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
       if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
       if (Date.now() - tidied >= TIDY_EVERY_MS) {
         await deleteOrphanChunks(options.db, ORPHAN_MS);
+        await forgetIdempotencyKeys(options.db, KEEP_ANSWERS_MS);
         tidied = Date.now();
       }
     } catch (error) {

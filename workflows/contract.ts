@@ -96,11 +96,6 @@ export function journeyWorkflowId(enrollmentId: string): string {
   return JOURNEY_PREFIX + enrollmentId;
 }
 
-/** Inverse of `journeyWorkflowId`; null for another workflow's id. */
-export function enrollmentIdOf(workflowId: string): string | null {
-  return workflowId.startsWith(JOURNEY_PREFIX) ? workflowId.slice(JOURNEY_PREFIX.length) : null;
-}
-
 export function importWorkflowId(importId: string): string {
   return IMPORT_PREFIX + importId;
 }

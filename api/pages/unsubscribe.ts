@@ -231,8 +231,9 @@ export function unavailablePage(lang: PageLanguage): string {
   );
 }
 
+/** A company called "… S.L." brings the full stop of its sentence along. */
 function paragraph(text: string): string {
-  return `<p>${escapeHtml(text)}</p>`;
+  return `<p>${escapeHtml(text.replace(/\.\.$/, '.'))}</p>`;
 }
 
 function button(scope: UnsubscribeScope, look: 'main' | 'other', label: string): string {
