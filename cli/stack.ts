@@ -14,6 +14,9 @@ import { type HomeLock, hasDatabase, type StackInfo, StartError, secretsOf } fro
 import { WORKER_READY } from './log';
 import { migrateDatabase } from './migrate';
 
+/** How often ports are chosen anew when another program takes one in the last moment. */
+const PORT_ATTEMPTS = 4;
+
 /** What is preferred where it is free. */
 const PORTS = { api: 3000, temporal: 7233, temporalUi: 8233, postgres: 54_329, mailboxWeb: 1080, mailboxSmtp: 1025 };
 
@@ -62,14 +65,25 @@ interface Parts {
  * @throws ConfigError, StartError, or what a server said that did not come up
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const parts = createParts(options.signal);
-  try {
-    // A tool that is being built can't be hurried; whoever wants to stop need not wait for it.
-    return await Promise.race([startParts(options, parts), whenAborted(options.signal)]);
-  } catch (error) {
-    await parts.stop();
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    const parts = createParts(options.signal);
+    try {
+      // A tool that is being built can't be hurried; whoever wants to stop need not wait for it.
+      return await Promise.race([startParts(options, parts), whenAborted(options.signal)]);
+    } catch (error) {
+      await parts.stop();
+      if (attempt >= PORT_ATTEMPTS || !isPortTaken(error)) throw error;
+      options.say('A port was taken by something else just now; choosing again.');
+    }
   }
+}
+
+/** Did another program take a port between our look and our listening? Nothing reserves one. */
+function isPortTaken(error: unknown): boolean {
+  if (error instanceof StartError || !(error instanceof Error)) return false;
+  return (
+    (error as NodeJS.ErrnoException).code === 'EADDRINUSE' || /^Port \d+ .* is already in use$/.test(error.message)
+  );
 }
 
 function whenAborted(signal: AbortSignal): Promise<never> {

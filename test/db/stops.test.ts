@@ -197,7 +197,7 @@ describe('P6 suppression', () => {
     const consents = await db.selectFrom('consent').selectAll().where('lead_id', '=', leadId).execute();
     expect(consents.every((consent) => consent.withdrawn_at === null)).toBe(true);
     await stop({ who: { hashes }, suppress: 'objection' });
-    expect(await enrollAll(db, coffee, [request])).toMatchObject([{ suppression: { reason: 'objection' } }]);
+    expect(await enrollAll(db, coffee, [request])).toMatchObject([{ because: { reason: 'objection' } }]);
   });
 });
 
