@@ -27,10 +27,16 @@ function see(what: string, seen: boolean): void {
 
 const npm = spawn('npm', ['start'], {
   env: { ...process.env, RECUERDA_HOME: home, PORT: '' },
-  stdio: ['ignore', 'inherit', 'inherit'],
+  stdio: ['ignore', 'pipe', 'inherit'],
   detached: true,
 });
-const ended = new Promise<number | null>((resolve) => npm.once('exit', (code) => resolve(code)));
+let printed = '';
+npm.stdout.on('data', (chunk: Buffer) => {
+  printed += chunk.toString();
+  process.stdout.write(chunk);
+});
+// npm ends itself with the signal that it was sent, once its script has ended.
+const ended = new Promise<string>((resolve) => npm.once('exit', (code, signal) => resolve(signal ?? String(code))));
 
 try {
   const stack = await eventually('the stack to start', 600, async () => {
@@ -40,7 +46,11 @@ try {
   await eventually('the API to be ready', 60, async () => ((await fetch(`${stack.apiUrl}/readyz`)).ok ? true : null));
   see('the API is ready', true);
 
-  const campaigns = await api<{ items: { id: string }[] }>(stack, 'GET', '/v1/campaigns');
+  const campaigns = await eventually('example campaigns', 30, async () => {
+    const listed = await api<{ items: { id: string; latestVersion: number | null }[] }>(stack, 'GET', '/v1/campaigns');
+    const published = listed.items.filter((campaign) => campaign.latestVersion !== null);
+    return published.length >= 2 ? { items: published } : null;
+  });
   see('a first start offers example campaigns', campaigns.items.length >= 2);
   const campaignId = campaigns.items[0]?.id ?? '';
 
@@ -100,12 +110,27 @@ try {
   see(String(error), false);
 } finally {
   if (npm.pid !== undefined && npm.exitCode === null) process.kill(-npm.pid, 'SIGINT');
-  const code = await Promise.race([ended, sleep(120_000, 'late' as const)]);
-  see('Ctrl-C ends everything cleanly', code === 0);
-  if (code === 'late' && npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
+  const how = await Promise.race([ended, sleep(120_000, 'late')]);
+  see('Ctrl-C ends everything cleanly', (how === 'SIGINT' || how === '0') && printed.includes('Stopped.'));
+  see('and leaves nothing running', !(await stillRunning(home)));
+  if (how === 'late' && npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
   await rm(home, { recursive: true, force: true });
 }
 process.exit(failures === 0 ? 0 : 1);
+
+/** Does any process still work in this folder? */
+async function stillRunning(folder: string): Promise<boolean> {
+  const processes = await new Promise<string>((resolve) => {
+    const ps = spawn('ps', ['-eo', 'args']);
+    let text = '';
+    ps.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    ps.once('close', () => resolve(text));
+    ps.once('error', () => resolve(''));
+  });
+  return processes.includes(folder);
+}
 
 async function api<T>(stack: Stack, method: string, path: string, body?: unknown): Promise<T> {
   const response = await fetch(`${stack.apiUrl}${path}`, {

@@ -89,7 +89,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       enrollment_id uuid not null references enrollment,
       step smallint not null,
       copy smallint not null default 0,
-      message_id text not null unique,
+      message_id text not null,       -- unique by how it is made; an index of its own would make claims collide
       state text not null check (state in ('claimed', 'handing_over', 'accepted', 'rejected', 'deferred', 'unknown',
                                            'withdrawn')),
       token uuid not null,
