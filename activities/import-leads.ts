@@ -16,6 +16,7 @@ import { normaliseAddress } from '../domain/addresses';
 import { decodeStream } from '../domain/leads-file/encoding';
 import { type LeadRow, LeadsFileProblem, readLeadRows } from '../domain/leads-file/rows';
 import { Problem } from '../domain/problem';
+import { bareFailure } from './failures';
 import { withHeartbeat } from './heartbeat';
 
 export interface ImportLeadsDeps {
@@ -38,6 +39,7 @@ export interface ImportResult {
 const BATCH_LINES = 200;
 /** A file's initial information waits for everybody who asked in person. */
 const IMPORT_PRIORITY = 4;
+const INTERRUPTED = 'the import was interrupted; it goes on where it was';
 
 /**
  * Takes in the file of an import, in batches whose leads and progress are one transaction each: whatever this process dies
@@ -52,7 +54,7 @@ export function createImportLeads(deps: ImportLeadsDeps): (input: ImportInput) =
         return await importFile(deps, importId, signal);
       } catch (error) {
         if (cancelled.aborted) throw new CancelledFailure('the import was interrupted');
-        throw withoutPersonalData(error);
+        throw interrupted(error);
       }
     });
 }
@@ -67,7 +69,7 @@ export function createAbandonImport({
         state: await finishImport(db, importId, 'it was cancelled by an operator; the lines counted here stay'),
       };
     } catch (error) {
-      throw withoutPersonalData(error);
+      throw interrupted(error);
     }
   };
 }
@@ -231,13 +233,7 @@ function requestOf(row: LeadRow & { ok: true }, work: ImportWork, keys: readonly
   };
 }
 
-/** What Temporal may know of a fault: its code and where it happened. Postgres puts values into its messages. */
-function withoutPersonalData(error: unknown): ApplicationFailure {
-  if (error instanceof ApplicationFailure) return error;
-  const { code, name, stack } = (error ?? {}) as Partial<Error> & { code?: unknown };
-  const kind = error instanceof ImportSuperseded ? 'superseded' : String(code ?? name ?? typeof error);
-  const failure = ApplicationFailure.retryable('the import was interrupted; it goes on where it was', kind);
-  const frames = stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
-  failure.stack = [`${failure.name}: ${failure.message}`, ...frames].join('\n');
-  return failure;
+function interrupted(error: unknown): ApplicationFailure {
+  if (error instanceof ImportSuperseded) return ApplicationFailure.retryable(INTERRUPTED, 'superseded');
+  return bareFailure(error, INTERRUPTED);
 }

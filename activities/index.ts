@@ -1,4 +1,5 @@
 import { type ConcludeDeps, createConclude } from './conclude';
+import { withBareFailures } from './failures';
 import { createAbandonImport, createImportLeads, type ImportLeadsDeps } from './import-leads';
 import { createSendStep, type SendStepDeps } from './send-step';
 import { createSendTest, type SendTestDeps } from './send-test';
@@ -9,11 +10,11 @@ export type ActivityDeps = SendStepDeps & SendTestDeps & ConcludeDeps & ImportLe
 /** Everything that our workflows may do to the world. */
 export function createActivities(deps: ActivityDeps) {
   return {
-    sendStep: createSendStep(deps),
-    conclude: createConclude(deps),
-    importLeads: createImportLeads(deps),
-    abandonImport: createAbandonImport(deps),
-    sendTest: createSendTest(deps),
+    sendStep: withBareFailures(createSendStep(deps)),
+    conclude: withBareFailures(createConclude(deps)),
+    importLeads: withBareFailures(createImportLeads(deps)),
+    abandonImport: withBareFailures(createAbandonImport(deps)),
+    sendTest: withBareFailures(createSendTest(deps)),
   };
 }
 

@@ -43,8 +43,8 @@ export interface SendStepDeps {
 /** How long one delivery may take, from MAIL to the last answer. */
 const DELIVERY_MS = 60_000;
 /** How long to wait for a free connection before the task goes back to its queue. */
-const CONNECTION_MS = 120_000;
-/** For this long after a 250 its record is tried again while Postgres is away; the activity's own time is 5 minutes. */
+const CONNECTION_MS = 80_000;
+/** For this long after a 250 its record is tried again while Postgres is away; all three fit into the activity's 5 minutes. */
 const RECORD_MS = 150_000;
 /** How often a touch looks at its row again when the row changes under it, before it leaves that to a retry. */
 const LOOKS = 5;
@@ -130,7 +130,7 @@ async function send(sending: Sending): Promise<Attempt> {
     try {
       message = await compose(sending, messageId);
     } catch (error) {
-      await releaseClaim(deps.db, key, token, now);
+      await release(deps.db, { ...key, token }, now);
       throw error;
     }
     const delivery = await deliver(link, {
@@ -141,7 +141,9 @@ async function send(sending: Sending): Promise<Attempt> {
       signal: cancelled,
       deadlineMs: DELIVERY_MS,
     });
-    return await record(sending, { ...key, token }, claimed, delivery);
+    // The next interval counts from here: the mail was not taken before (promise P10).
+    const taken = new Date(Math.max(now.getTime(), Date.now()));
+    return await record({ ...sending, now: taken }, { ...key, token }, claimed, delivery);
   } finally {
     link.release();
   }
@@ -205,9 +207,11 @@ async function record(
     case 'withdrawn':
       return 'look-again';
     case 'gate-failed':
+      // It may have committed all the same, and is taken back: nothing has gone out.
+      await release(deps.db, message, now);
       throw ApplicationFailure.retryable('the gate could not be asked', 'gate_failed');
     case 'unsent':
-      await releaseClaim(deps.db, message, message.token, now);
+      await release(deps.db, message, now);
       if (delivery.reason === 'aborted') return 'look-again';
       throw ApplicationFailure.retryable(`smtp ${delivery.phase} ${delivery.reason}`, 'smtp_unsent');
     case 'refused':
@@ -221,7 +225,7 @@ async function record(
     case 'rejected':
       return await advance(sending, message.token, { state: 'rejected', event: 'message-rejected', code });
     case 'refused-us':
-      await releaseClaim(deps.db, message, message.token, now);
+      await release(deps.db, message, now);
       throw ApplicationFailure.retryable(`smtp ${delivery.phase} ${code}`, 'smtp_refused');
     case 'deferred': {
       const until = deferUntil(claimed.attempts, claimed.firstClaimedAt, now);
@@ -229,6 +233,11 @@ async function record(
         return await advance(sending, message.token, { state: 'deferred', event: 'message-skipped', code });
       }
       const { enrollmentId, step, copy, token } = message;
+      // A nudge is tried again inside the send window only (promise P10); the information at any hour.
+      const dueAt =
+        step === 0
+          ? until
+          : nextOpening({ ...planning(deps, touch, sending.campaign), due: touch.nextDueAt, now: until });
       await untilRecorded(() =>
         settle(deps.db, {
           enrollmentId,
@@ -240,7 +249,7 @@ async function record(
           event: 'message-deferred',
           code,
           providerId: null,
-          move: { kind: 'again', dueAt: until },
+          move: { kind: 'again', dueAt },
           now,
         }),
       );
@@ -354,6 +363,8 @@ async function exhaust(db: Db, touch: Touch, now: Date): Promise<Attempt> {
   await stopEnrollments(db, {
     who: { enrollmentId: touch.enrollmentId },
     outcome: 'exhausted',
+    // Who asks again at this very moment moves it away, and is not ended.
+    dueBy: now,
     detail: { by: 'journey' },
     byJourney: true,
     now,
@@ -401,6 +412,11 @@ async function notSent(
       detail: { reason, ...detail },
     },
   ]);
+}
+
+/** Gives a claim back; were that lost, the next attempt would have to take the message for handed over. */
+async function release(db: Db, { token, ...key }: MessageKey & { token: string }, now: Date): Promise<void> {
+  await untilRecorded(() => releaseClaim(db, key, token, now));
 }
 
 /** Keeps trying to write down what can't be undone any more, while Postgres is away. */

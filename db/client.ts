@@ -28,6 +28,9 @@ export function createDb(options: DbOptions): Db {
     application_name: 'recuerda',
   });
   pool.on('error', options.onError);
+  // The pool listens to idle connections only. One that is lost while it is lent out tells whoever uses it, and without a
+  // listener of its own would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 

@@ -19,6 +19,8 @@ export interface Stop {
   campaignId?: string | undefined;
   /** Only enrollments whose information was requested at or before this: an older purchase is no answer to it. */
   happenedAt?: Date | undefined;
+  /** Only enrollments that are due by then: one that was moved away meanwhile goes on. */
+  dueBy?: Date;
   /** Also keep the address from mail: of every campaign, or of `campaignId`, or of all but legal mail. */
   suppress?: 'objection' | 'complaint' | 'undeliverable' | 'campaign' | undefined;
   /** The journey itself is asking, so it need not be told. */
@@ -92,6 +94,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
     .where(scope)
     .where('outcome', 'is', null)
     .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb('requested_at', '<=', stop.happenedAt)))
+    .where((eb) => (stop.dueBy === undefined ? eb.lit(true) : eb('next_due_at', '<=', stop.dueBy)))
     .returning(['id', 'lead_id', 'campaign_id'])
     .execute();
   const endedIds = ended.map((row) => row.id);

@@ -1,5 +1,5 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { defineSearchAttributeKey } from '@temporalio/common';
+import { defineSearchAttributeKey, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Db } from '../db/client';
 import { markImportsStarted } from '../db/imports';
 import {
@@ -10,7 +10,9 @@ import {
   type StartableJourney,
   startableJourney,
 } from '../db/outbox';
+import { stopEnrollments } from '../db/stops';
 import { markTestSendsStarted } from '../db/test-sends';
+import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import {
   CAMPAIGN_ID_ATTRIBUTE,
   importWorkflowId,
@@ -49,23 +51,63 @@ const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEY
 /**
  * Starts the workflow of an enrollment at its row's step; when it runs already, nothing happens. Starting too often is
  * harmless: the ledger, not the workflow, knows what was sent.
+ *
+ * @returns false when it has ended well already, which is not undone here
  */
-export async function startJourney(client: Client, journey: StartableJourney): Promise<void> {
+export async function startJourney(client: Client, journey: StartableJourney): Promise<boolean> {
   const { enrollmentId, campaignId, step } = journey;
-  await call(client, () =>
+  const start = () =>
     client.workflow.start<LeadJourney>('leadJourney', {
       workflowId: journeyWorkflowId(enrollmentId),
       taskQueue: JOURNEYS_QUEUE,
       args: [{ enrollmentId, step, route: routeOf(journey) }],
       workflowIdConflictPolicy: 'USE_EXISTING',
-      // A journey that was terminated, or whose close is forgotten, may start again; one that ended well has no open row.
+      // A journey that was terminated, or whose close is forgotten, may start again; one that ended well stays ended.
       workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
       typedSearchAttributes: [{ key: campaignIdAttribute, value: campaignId }],
       memo: { step },
       staticSummary: `Follows one lead through ${journey.steps} steps`,
       staticDetails: `Enrollment \`${enrollmentId}\` in campaign \`${campaignId}\`. Sends a step, waits for the next, ends when the lead buys, replies or unsubscribes. Why and until when it waits stands in the current details.`,
-    }),
-  );
+    });
+  try {
+    await call(client, start);
+    return true;
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    return false;
+  }
+}
+
+/**
+ * Looks after an open enrollment that is overdue, whatever became of its journey: starts it where there is none, wakes it
+ * where it sleeps, and leaves it alone while its send waits for its turn or is tried again. A journey that has ended
+ * behind its row (stopped by hand, or the row comes from a backup) ends the row too: nobody is mailed whom the engine
+ * knows as stopped.
+ */
+export async function lookAfter(client: Client, db: Db, journey: StartableJourney, log: Log): Promise<void> {
+  const { enrollmentId } = journey;
+  if (!(await startJourney(client, journey))) return await adoptEnding(client, db, enrollmentId, log);
+  const handle = client.workflow.getHandle(journeyWorkflowId(enrollmentId));
+  const { raw } = await call(client, () => handle.describe());
+  // It will look at its row by itself, and a wake would cost a needless touch afterwards.
+  if (raw.pendingWorkflowTask != null || (raw.pendingActivities ?? []).length > 0) return;
+  await signalJourney(client, { enrollmentId, outcome: null, signalAt: new Date() });
+}
+
+async function adoptEnding(client: Client, db: Db, enrollmentId: string, log: Log): Promise<void> {
+  // It may just have ended together with its row.
+  if ((await startableJourney(db, enrollmentId)) === null) return;
+  const handle = client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId));
+  const result = await call(client, () => handle.result());
+  const outcome: Outcome = OUTCOMES.find((known) => known === result?.outcome) ?? 'cancelled';
+  await stopEnrollments(db, {
+    who: { enrollmentId },
+    outcome,
+    byJourney: true,
+    detail: { by: 'engine' },
+    now: new Date(),
+  });
+  log.warn({ enrollmentId, outcome }, 'its journey had ended in the engine, so its row has ended too');
 }
 
 /** Tells the workflow of an enrollment what its row says. A workflow that has closed, or never started, needs no telling. */

@@ -5,7 +5,7 @@ import { forgetIdempotencyKeys, KEEP_ANSWERS_MS } from '../db/idempotency';
 import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/imports';
 import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
 import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends';
-import { signalJourney, startImport, startJourney, startTestSend } from './journeys';
+import { lookAfter, signalJourney, startImport, startJourney, startTestSend } from './journeys';
 import type { Log } from './log';
 import { registerSearchAttributes } from './search-attributes';
 
@@ -71,7 +71,7 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
 
 /** One round. @throws what Postgres or Temporal said of the first failure; the rest of the round was done all the same */
 export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> {
-  const { client, db, graceMs = 15 * 60_000, watchAgainMs = 15 * 60_000 } = options;
+  const { client, db, log, graceMs = 15 * 60_000, watchAgainMs = 15 * 60_000 } = options;
   const failures: unknown[] = [];
 
   const unstarted = await leaseUnstarted(db, BATCH, LEASE_MS);
@@ -90,11 +90,7 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
   await markSignalled(db, signalled);
 
   const overdue = await leaseOverdue(db, graceMs, BATCH, watchAgainMs);
-  const watched = await each(overdue, failures, async (journey) => {
-    await startJourney(client, journey);
-    // It may be running and waiting for a wake that was lost with a restored store.
-    await signalJourney(client, { enrollmentId: journey.enrollmentId, outcome: null, signalAt: new Date() });
-  });
+  const watched = await each(overdue, failures, (journey) => lookAfter(client, db, journey, log));
 
   const waiting = await leaseImports(db, BATCH, LEASE_MS, graceMs);
   const imports = await each(waiting, failures, (importId) => startImport(client, importId));
@@ -110,7 +106,7 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
 }
 
 /** Runs `work` for each item, a few at a time. @returns those that went well; the faults of the others in `failures` */
-async function each<T>(items: readonly T[], failures: unknown[], work: (item: T) => Promise<void>): Promise<T[]> {
+async function each<T>(items: readonly T[], failures: unknown[], work: (item: T) => Promise<unknown>): Promise<T[]> {
   const queue = items.values();
   const done: T[] = [];
   await Promise.all(

@@ -21,7 +21,8 @@ export async function leadImport(input: { importId: string }): Promise<{ state: 
   try {
     return await importLeads(input);
   } catch (error) {
-    if (!isCancellation(error)) throw error;
+    // Cancelled while its worker died, an import ends as timed out and not as cancelled.
+    if (!isCancellation(error) && !CancellationScope.current().consideredCancelled) throw error;
     return await CancellationScope.nonCancellable(() => abandonImport(input));
   }
 }

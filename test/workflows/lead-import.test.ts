@@ -4,8 +4,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import { sql } from 'kysely';
 import pino from 'pino';
+import { createAbandonImport } from '../../activities/import-leads';
 import { buildApp } from '../../api/app';
 import { importFile } from '../../cli/import';
 import type { Config } from '../../config';
@@ -15,13 +17,13 @@ import { createTemporalClient } from '../../temporal/client';
 import { createJourneys, startImport } from '../../temporal/journeys';
 import { reconcileOnce } from '../../temporal/reconciler';
 import { type RunningWorker, startWorker } from '../../worker';
-import { importWorkflowId, type LeadImport } from '../../workflows/contract';
+import { importWorkflowId, JOURNEYS_QUEUE, type LeadImport } from '../../workflows/contract';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { configForTests, installRuntime, silent, workflowBundle } from '../support/engine';
 import { dirtyImport, headcount, importForTests, importOf } from '../support/imports';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, startSmtpSink } from '../support/smtp-sink';
-import { eventually } from '../support/waiting';
+import { door, eventually } from '../support/waiting';
 
 let temporal: TemporalServer;
 let client: Client;
@@ -297,3 +299,38 @@ test('P12 cancelled in the Temporal UI, before or half-way: it ends as failed, a
   expect(view.total).toBeLessThan(1_000);
   expect((await headcount(db, campaignId)).leads).toBe(view.created);
 }, 90_000);
+
+test('P12 cancelled while its worker dies: it ends as failed, and says so', async () => {
+  const { db } = database;
+  const campaignId = await publishForTests(db, definitionForTests(1));
+  const importId = await importForTests(db, campaignId, `email\n${emails(3)}`);
+  const connection = await NativeConnection.connect({ address: temporal.address });
+  const begun = door();
+  const dead = door();
+  // A worker that takes the import and is never heard of again.
+  const dying = await Worker.create({
+    connection,
+    taskQueue: JOURNEYS_QUEUE,
+    activities: {
+      importLeads: async () => {
+        begun.wait();
+        await dead.wait();
+      },
+      abandonImport: createAbandonImport({ db }),
+    },
+    workflowBundle: workflowBundle(),
+  });
+  const running = dying.run();
+  try {
+    await startImport(client, importId);
+    await begun.reached;
+    await handleOf(importId).cancel();
+    expect(await handleOf(importId).result()).toEqual({ state: 'failed' });
+    expect(await importOf(db, importId)).toMatchObject({ state: 'failed', total: 0 });
+  } finally {
+    dead.open();
+    dying.shutdown();
+    await running;
+    await connection.close();
+  }
+}, 60_000);

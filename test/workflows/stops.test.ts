@@ -270,4 +270,22 @@ describe('P12: a cancel in the engine', () => {
       .executeTakeFirstOrThrow();
     expect(row).toEqual({ outcome: 'cancelled', ended_at: expect.any(Date) });
   });
+
+  test('that meets a send past the gate is not lost when the next touch is due at once', async () => {
+    const { email, enrollmentId } = await newLead();
+    const taken = door();
+    engine.sink.faults = { beforeAccept: (message) => (message.to === email ? taken.wait() : undefined) };
+    const handle = await engine.start(enrollmentId);
+    await taken.reached;
+    await handle.cancel();
+    // Meanwhile they have asked again.
+    await engine.db
+      .updateTable('enrollment')
+      .set({ info_copies: 1, info_due_at: new Date() })
+      .where('id', '=', enrollmentId)
+      .execute();
+    taken.open();
+    expect(await handle.result()).toMatchObject({ outcome: 'cancelled' });
+    expect(mailsTo(email)).toHaveLength(1);
+  });
 });

@@ -1,0 +1,214 @@
+import { defaultActivityInfo, MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
+import { type KyselyPlugin, type RootOperationNode, sql } from 'kysely';
+import { DateTime } from 'luxon';
+import { createActivities } from '../../activities';
+import type { CampaignDefinition } from '../../domain/campaign';
+import { type Carrier, createCarrier } from '../../mail/deliver/connections';
+import type { SendStepResult } from '../../workflows/contract';
+import { definitionForTests, publishForTests } from '../support/campaigns';
+import { enrollAll, enrollForTests, requestBy, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
+import { createTestDatabase, type TestDatabase } from '../support/postgres';
+import { type SmtpSink, smtpError, startSmtpSink } from '../support/smtp-sink';
+
+let database: TestDatabase;
+let sink: SmtpSink;
+let carrier: Carrier;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  sink = await startSmtpSink();
+  carrier = createCarrier({ url: sink.url });
+});
+afterEach(() => {
+  sink.faults = {};
+});
+afterAll(async () => {
+  await carrier.close();
+  await sink.close();
+  await database.drop();
+});
+
+const DAY = 24 * 3600_000;
+const mailsTo = (email: string) => sink.messages.filter((message) => message.to === email);
+
+/** Runs one touch, as the worker does. @param fault stands between the activity and its database */
+async function touch(enrollmentId: string, step: number, fault?: KyselyPlugin, now = 0): Promise<SendStepResult> {
+  const db = fault === undefined ? database.db : database.db.withPlugin(fault);
+  const { sendStep } = createActivities({
+    db,
+    carrier,
+    publicUrl: 'https://recuerda.example',
+    tokenKeys: TEST_TOKEN_KEYS,
+    addressKeys: TEST_ADDRESS_KEYS,
+    timeFactor: 1,
+    mailBlocked: null,
+  });
+  const environment = new MockActivityEnvironment(defaultActivityInfo, { logger: new DefaultLogger('ERROR') });
+  return await environment.run(sendStep, { enrollmentId, step, now });
+}
+
+async function enrolled(email: string, change: Partial<CampaignDefinition> = {}) {
+  const campaignId = await publishForTests(database.db, definitionForTests(2, change));
+  return { campaignId, id: await enrollForTests(database.db, campaignId, requestBy(email)) };
+}
+
+async function rowOf(id: string) {
+  return await database.db.selectFrom('enrollment').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+}
+
+async function statesOf(id: string) {
+  const rows = await database.db
+    .selectFrom('message')
+    .select('state')
+    .where('enrollment_id', '=', id)
+    .orderBy('step')
+    .execute();
+  return rows.map((row) => row.state);
+}
+
+/** Loses the connection once, for the first update of a message to this state: before Postgres has it, or before its answer. */
+function losing(when: 'before' | 'after', state: string): KyselyPlugin {
+  const caught = new WeakSet<object>();
+  let lost = false;
+  const lose = () => {
+    lost = true;
+    throw new Error('Connection terminated unexpectedly');
+  };
+  const concerns = (node: RootOperationNode) =>
+    node.kind === 'UpdateQueryNode' && JSON.stringify(node.updates).includes(`"value":"${state}"`);
+  return {
+    transformQuery: ({ node, queryId }) => {
+      if (!lost && concerns(node)) {
+        if (when === 'before') lose();
+        caught.add(queryId);
+      }
+      return node;
+    },
+    transformResult: async ({ result, queryId }) => {
+      if (!lost && caught.has(queryId)) lose();
+      return result;
+    },
+  };
+}
+
+/** Does something once, right after the activity has read its row. */
+function afterReading(work: () => Promise<void>): KyselyPlugin {
+  let done = false;
+  return {
+    transformQuery: ({ node }) => node,
+    transformResult: async ({ result }) => {
+      if (!done) {
+        done = true;
+        await work();
+      }
+      return result;
+    },
+  };
+}
+
+describe('P5: what Temporal is told of a fault', () => {
+  test('holds a code and where it happened, not what Postgres says about a person', async () => {
+    const email = 'secreta@correo.example';
+    const { id } = await enrolled(email);
+    await sql`
+      create function refuse() returns trigger language plpgsql as $$
+      begin raise exception E'no place for\n  at %', (select l.email from lead l join enrollment e on e.lead_id = l.id
+        where e.id = new.enrollment_id) using errcode = '23514'; end $$`.execute(database.db);
+    await sql`create trigger refuse before insert on message for each row execute function refuse()`.execute(
+      database.db,
+    );
+    try {
+      const failure = await touch(id, 0).catch((error: unknown) => error);
+      expect(failure).toMatchObject({ name: 'ApplicationFailure', type: '23514', nonRetryable: false });
+      const { message, stack, cause } = failure as Error;
+      expect(cause).toBeUndefined();
+      expect(`${message} ${stack}`).not.toContain('secreta');
+      expect(stack).toMatch(/\n\s+at .*ledger/);
+    } finally {
+      await sql`drop trigger refuse on message`.execute(database.db);
+    }
+    expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  });
+});
+
+describe('P10: the plan', () => {
+  test('a nudge that its recipient deferred is tried again inside the send window', async () => {
+    const email = 'tarde@correo.example';
+    const sendWindow = { days: ['mon' as const, 'wed' as const], from: '10:00', to: '10:05', blackouts: [] };
+    const { id } = await enrolled(email, { sendWindow });
+    await touch(id, 0);
+    sink.faults = {
+      onRcpt: (to) => {
+        if (to === email) throw smtpError(452, '4.2.2 mailbox full');
+      },
+    };
+    const { next_due_at: due } = await rowOf(id);
+    const answer = await touch(id, 1, undefined, due.getTime());
+    expect(answer).toMatchObject({ kind: 'next', step: 1, reason: 'deferred' });
+    expect(await statesOf(id)).toEqual(['accepted', 'deferred']);
+    const again = (await rowOf(id)).next_due_at;
+    expect(again.getTime()).toBeGreaterThanOrEqual(due.getTime() + 15 * 60_000);
+    const local = DateTime.fromJSDate(again, { zone: 'Europe/Madrid' });
+    expect([1, 3]).toContain(local.weekday);
+    expect(local.toFormat('HH:mm') >= '10:00' && local.toFormat('HH:mm') < '10:05').toBe(true);
+  });
+
+  test('is never early: the interval counts from when the server has taken the mail', async () => {
+    const email = 'lento@correo.example';
+    const { id } = await enrolled(email, { cadence: { min: 'PT24H', max: 'PT24H' } });
+    let taken = 0;
+    sink.faults = {
+      beforeAccept: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        taken = Date.now();
+      },
+    };
+    await touch(id, 0);
+    expect((await rowOf(id)).next_due_at.getTime()).toBeGreaterThanOrEqual(taken + DAY);
+  });
+});
+
+describe('P3, P12: Postgres lost in the middle of a delivery', () => {
+  test('at the gate, which had committed: nothing went out, so the next attempt sends it', async () => {
+    const email = 'puerta@correo.example';
+    const { id } = await enrolled(email);
+    await expect(touch(id, 0, losing('after', 'handing_over'))).rejects.toMatchObject({ type: 'gate_failed' });
+    expect(mailsTo(email)).toEqual([]);
+    expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+    expect(await statesOf(id)).toEqual(['accepted']);
+    expect(mailsTo(email)).toHaveLength(1);
+  });
+
+  test('when the server has refused us after the body: nobody loses their place', async () => {
+    const email = 'cuota@correo.example';
+    const { id } = await enrolled(email);
+    sink.faults = {
+      onMessage: () => {
+        throw smtpError(451, '4.4.5 daily sending quota exceeded');
+      },
+    };
+    await expect(touch(id, 0, losing('before', 'withdrawn'))).rejects.toMatchObject({ type: 'smtp_refused' });
+    sink.faults = {};
+    expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+    expect(await statesOf(id)).toEqual(['accepted']);
+    expect(mailsTo(email)).toHaveLength(1);
+  });
+});
+
+test('P1: who asks again at the very moment of exhaustion gets the information, and the journey goes on', async () => {
+  const email = 'justo@correo.example';
+  const { campaignId, id } = await enrolled(email);
+  const past = new Date(Date.now() - 1_000);
+  await database.db
+    .updateTable('enrollment')
+    .set({ step: 2, next_due_at: past, last_info_at: new Date(Date.now() - 100 * DAY) })
+    .where('id', '=', id)
+    .execute();
+  const asking = afterReading(async () => {
+    expect(await enrollAll(database.db, campaignId, [requestBy(email)])).toMatchObject([{ kind: 'existing' }]);
+  });
+  expect(await touch(id, 2, asking)).toMatchObject({ kind: 'next', step: 2 });
+  expect((await rowOf(id)).outcome).toBeNull();
+  expect(mailsTo(email).map((mail) => mail.subject)).toEqual(['Paso 0']);
+});
