@@ -16,14 +16,16 @@ export function answerErrors(app: Api, publicUrl: string): void {
 
   app.setNotFoundHandler(async (request, reply) => {
     const methods = methodsOf(request.url.split('?')[0] ?? '');
-    if (methods.length === 0) return await sendProblem(request, reply, publicUrl, problemOf({ statusCode: 404 }));
+    // The method is right where a route for files has no such file.
+    if (methods.length === 0 || methods.includes(request.method))
+      return await sendProblem(request, reply, publicUrl, problemOf({ statusCode: 404 }));
     reply.header('allow', methods.join(', '));
     const detail = `${request.method} is not possible here; ${methods.join(', ')} is.`;
     return await sendProblem(request, reply, publicUrl, { code: 'method-not-allowed', detail, extra: {} });
   });
 
   app.addHook('preValidation', async (request) => {
-    const faults = unstorable(request.body, '');
+    const faults = unstorable(request.body, '', 0);
     if (faults.length > 0) throw invalidFields(faults);
   });
 }
@@ -52,8 +54,7 @@ export function logError(request: FastifyRequest, error: unknown): void {
 export function answerClientError(publicUrl: string): (error: NodeJS.ErrnoException, socket: Socket) => void {
   return (error, socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) return;
-    const tooSlow = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-    const detail = tooSlow ? 'The request did not arrive in time.' : 'This is not a valid HTTP request.';
+    const detail = CLIENT_ERRORS[error.code ?? ''] ?? 'This is not a valid HTTP request.';
     const body = problemBody(crypto.randomUUID(), publicUrl, { code: 'invalid-request', detail, extra: {} });
     socket.end(
       `HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json; charset=utf-8\r\n` +
@@ -61,6 +62,11 @@ export function answerClientError(publicUrl: string): (error: NodeJS.ErrnoExcept
     );
   };
 }
+
+const CLIENT_ERRORS: Readonly<Record<string, string>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'The request did not arrive in time.',
+  HPE_HEADER_OVERFLOW: 'The address and the headers have too many bytes; together they may have 16 KiB.',
+};
 
 /** Which methods are served under a path; none where the path is not known at all. */
 function collectMethods(app: Api): (path: string) => string[] {
@@ -77,13 +83,14 @@ function collectMethods(app: Api): (path: string) => string[] {
   return (path) => [...new Set(routes.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods))];
 }
 
-/** Texts that Postgres refuses: the character NUL, and halves of characters. */
-function unstorable(value: unknown, pointer: string): RequestFault[] {
+/** Texts that Postgres refuses: the character NUL, and halves of characters. What is nested without end is not looked into. */
+function unstorable(value: unknown, pointer: string, depth: number): RequestFault[] {
   if (typeof value === 'string') return /\0|\p{Cs}/u.test(value) ? [{ pointer, in: 'body', detail: BAD_TEXT }] : [];
   if (!isPlain(value)) return [];
+  if (depth === MAX_DEPTH) return [{ pointer: '', in: 'body', detail: `is nested more than ${MAX_DEPTH} levels deep` }];
   return Object.entries(value).flatMap(([key, inner]) => [
-    ...unstorable(key, pointer),
-    ...unstorable(inner, `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`),
+    ...unstorable(key, pointer, depth),
+    ...unstorable(inner, `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`, depth + 1),
   ]);
 }
 
@@ -93,5 +100,8 @@ function isPlain(value: unknown): value is object {
   const prototype: object | null = Object.getPrototypeOf(value);
   return Array.isArray(value) || prototype === null || Object.getPrototypeOf(prototype) === null;
 }
+
+/** Far deeper than any body that is taken; each level costs stack here and in the check of its schema. */
+const MAX_DEPTH = 32;
 
 const BAD_TEXT = 'holds a character that is no text (U+0000, or half of a surrogate pair); take it out';

@@ -3,6 +3,7 @@ import fastifySwaggerUi from '@fastify/swagger-ui';
 import type { FastifySchema } from 'fastify';
 import { version } from '../package.json';
 import type { Api } from './context';
+import { type ApiProblemCode, PROBLEMS, problemResponse } from './problems';
 
 const DESCRIPTION = `Leads in, mail out, every stop honoured.
 
@@ -35,8 +36,12 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
     },
     refResolver: { buildLocalReference: (json, _baseUri, _fragment, i) => String(json.$id ?? `schema-${i}`) },
     transform: ({ schema, url, route }) => {
-      const takesKey = url.startsWith('/v1/') && [route.method].flat().includes('POST');
-      return { url, schema: takesKey ? withIdempotencyKey(schema) : schema };
+      if (schema === undefined || schema.hide === true || !url.startsWith('/v1/')) return { url, schema };
+      // A body that a route reads as a stream names its types itself, and may be of any size.
+      const body = schema.body as object | undefined;
+      const isParsed = body !== undefined && !('content' in body);
+      const takesBody = isParsed ? withProblems(schema, 'payload-too-large', 'unsupported-media-type') : schema;
+      return { url, schema: [route.method].flat().includes('POST') ? withIdempotencyKey(takesBody) : takesBody };
     },
   });
   await app.register(fastifySwaggerUi, {
@@ -46,12 +51,16 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
       "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'self'; " +
       `frame-ancestors 'none'; connect-src 'self' ${new URL(publicUrl).origin}`,
     uiConfig: { docExpansion: 'list', deepLinking: true, persistAuthorization: true },
-    theme: { title: 'Recuerda API' },
+    theme: {
+      title: 'Recuerda API',
+      // The bar at the top is for opening other people's documents, under the framework's logo.
+      css: [{ filename: 'recuerda.css', content: '.swagger-ui .topbar { display: none }' }],
+    },
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
 }
 
-function withIdempotencyKey(schema: FastifySchema | undefined): FastifySchema {
+function withIdempotencyKey(schema: FastifySchema): FastifySchema {
   const headers = {
     type: 'object',
     properties: {
@@ -64,5 +73,16 @@ function withIdempotencyKey(schema: FastifySchema | undefined): FastifySchema {
       },
     },
   };
-  return { ...schema, headers };
+  return { ...withProblems(schema, 'idempotency-mismatch', 'idempotency-in-progress'), headers };
+}
+
+/** Adds refusals that come from around a route, beside those that it names itself. */
+function withProblems(schema: FastifySchema, ...codes: ApiProblemCode[]): FastifySchema {
+  const response = { ...(schema.response as Record<string, { description: string }>) };
+  for (const code of codes) {
+    const { status } = PROBLEMS[code];
+    const before = response[status]?.description ?? '';
+    if (!before.includes(`\`${code}\``)) response[status] = problemResponse([code], before);
+  }
+  return { ...schema, response };
 }

@@ -55,6 +55,25 @@ export function readCursor<T extends TSchema>(cursor: string | undefined, schema
   } catch {
     // not ours either
   }
+  throw notOurCursor();
+}
+
+const NewestFirst = Type.Object({
+  createdAt: Type.String({ format: 'date-time' }),
+  id: Type.String({ format: 'uuid' }),
+});
+
+/** `readCursor` of lists that begin with the newest. */
+export function readNewestFirst(cursor: string | undefined): { createdAt: Date; id: string } | null {
+  const position = readCursor(cursor, NewestFirst);
+  if (position === null) return null;
+  const createdAt = new Date(position.createdAt);
+  // A leap second is of the right form, and no date.
+  if (Number.isNaN(createdAt.getTime())) throw notOurCursor();
+  return { createdAt, id: position.id };
+}
+
+function notOurCursor(): Problem {
   const detail = 'is not a cursor of this list; leave it out to begin at the first page';
-  throw new Problem('invalid-request', `cursor ${detail}`, { errors: [{ pointer: '/cursor', in: 'query', detail }] });
+  return new Problem('invalid-request', `cursor ${detail}`, { errors: [{ pointer: '/cursor', in: 'query', detail }] });
 }

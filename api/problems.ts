@@ -139,7 +139,20 @@ export const ProblemSchema = Type.Object(
     ),
     reason: Type.Optional(Type.String({ description: 'Of `address-suppressed`: why.' })),
   },
-  { $id: 'Problem', description: 'A refusal as RFC 9457 describes it.' },
+  {
+    $id: 'Problem',
+    description: 'A refusal as RFC 9457 describes it.',
+    examples: [
+      {
+        type: 'https://recuerda.example/problems/invalid-request',
+        title: 'The request is not valid',
+        status: 400,
+        detail: '/lead/email: the @ is missing',
+        instance: 'urn:uuid:0b3a7c1e-52d4-4f0c-9a3e-6a1f5d8e2b47',
+        errors: [{ pointer: '/lead/email', in: 'body', detail: 'the @ is missing' }],
+      },
+    ],
+  },
 );
 
 /**
@@ -153,15 +166,19 @@ export function problemResponses(...codes: ApiProblemCode[]): object {
     const { status } = PROBLEMS[code];
     byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
   }
-  return Object.fromEntries(
-    [...byStatus].map(([status, kinds]) => [
-      status,
-      {
-        description: kinds.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
-        content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
-      },
-    ]),
-  );
+  return Object.fromEntries([...byStatus].map(([status, kinds]) => [status, problemResponse(kinds)]));
+}
+
+/** One `response` entry, for problems of one status. @param before what its description says already */
+export function problemResponse(
+  codes: readonly ApiProblemCode[],
+  before = '',
+): { description: string; content: object } {
+  const told = codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`);
+  return {
+    description: [before, ...told].join(' ').trim(),
+    content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
+  };
 }
 
 interface ProblemAnswer {
@@ -228,8 +245,14 @@ interface Thrown {
   validationContext?: string;
 }
 
+const NOTHING_HERE: { code: ApiProblemCode; detail: string } = {
+  code: 'not-found',
+  detail: 'Nothing is served under this address; /docs lists all addresses.',
+};
+
 const BY_STATUS: Readonly<Record<number, { code: ApiProblemCode; detail: string }>> = {
-  404: { code: 'not-found', detail: 'Nothing is served under this address; /docs lists all addresses.' },
+  403: NOTHING_HERE, // a path that leads out of the reference's folder of files
+  404: NOTHING_HERE,
   413: { code: 'payload-too-large', detail: 'The body has more bytes than this address takes.' },
   415: {
     code: 'unsupported-media-type',
@@ -285,6 +308,8 @@ function faultsOf(error: SchemaError, part: string): { pointer: string; detail: 
       return [{ pointer, detail: `must be one of ${names(params.allowedValues).join(', ')}` }];
     case 'format':
       return [{ pointer, detail: `must be ${FORMATS[String(params.format)] ?? `of the format ${params.format}`}` }];
+    case 'pattern':
+      return [{ pointer, detail: params.pattern === NOT_BLANK ? 'must not be blank' : (error.message ?? '') }];
     case 'minLength':
       return [{ pointer, detail: params.limit === 1 ? 'must not be empty' : (error.message ?? '') }];
     case 'type':
@@ -294,6 +319,9 @@ function faultsOf(error: SchemaError, part: string): { pointer: string; detail: 
       return [{ pointer, detail: error.message ?? 'is not valid' }];
   }
 }
+
+/** The pattern of texts that must say something. */
+export const NOT_BLANK = '\\S';
 
 const FORMATS: Readonly<Record<string, string>> = {
   uuid: 'a UUID, as this API gave it',

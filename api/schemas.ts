@@ -30,6 +30,8 @@ export const InFlight = Type.Object(
 /** A clock that is ahead of ours by no more than this (ms) counts as right. */
 const SKEW_MS = 5 * 60_000;
 
+const EARLIEST = new Date('1980-01-01T00:00:00Z');
+
 /**
  * Reads a time that has passed; one within the tolerated difference between two clocks counts as `now`.
  *
@@ -38,6 +40,8 @@ const SKEW_MS = 5 * 60_000;
 export function pastTime(text: string, pointer: string, now: Date): Date {
   const at = new Date(text);
   if (Number.isNaN(at.getTime())) throw invalidField(pointer, 'is not a date and time that exists');
+  // The beginning of some programs' calendar stands for a time that they don't have.
+  if (at < EARLIEST) throw invalidField(pointer, 'lies before 1980, which can not be when it happened');
   if (at.getTime() > now.getTime() + SKEW_MS)
     throw invalidField(pointer, `lies in the future; it is ${now.toISOString()} now`);
   return at > now ? now : at;

@@ -9,7 +9,7 @@ h1 { font-size: 1.5rem; line-height: 1.25 }
 form { margin: 0 0 1rem }
 button { font: inherit; width: 100%; padding: .8rem 1rem; border-radius: .4rem; border: 2px solid #1a4f8b; cursor: pointer }
 button.main { background: #1a4f8b; color: #fff; font-weight: 600 }
-button.other { background: transparent; color: inherit }
+button.other { background: transparent; color: inherit; border-color: #4d86c6 }
 button:focus-visible { outline: 3px solid #e8a200; outline-offset: 2px }
 code { overflow-wrap: anywhere }
 `;

@@ -10,7 +10,7 @@ export function problemPage(code: ApiProblemCode): string {
     title,
     `<h1>${escapeHtml(title)}</h1>
 <p><code>${escapeHtml(code)}</code>, HTTP status ${status}</p>
-<p>${escapeHtml(about)}</p>
+<p>${escapeHtml(about).replaceAll(/`([^`]+)`/g, '<code>$1</code>')}</p>
 <p><a href="/docs">All addresses of the API</a></p>`,
   );
 }

@@ -18,8 +18,9 @@ import { preparePublication } from '../../mail/compose/compile';
 import { TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
 import { notPublishable } from '../campaign-content';
 import type { Api, ApiContext } from '../context';
+import { jsonParser } from '../json-body';
 import { mergePatch } from '../merge-patch';
-import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readCursor } from '../pagination';
+import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readNewestFirst } from '../pagination';
 import { problemResponses } from '../problems';
 import { Id, InFlight, idParams, Nullable, NullableTime, Time } from '../schemas';
 
@@ -104,10 +105,35 @@ const Vocabulary = Type.Object({
   tags: Type.Array(Type.String(), { description: 'The Liquid tags that may be used.' }),
 });
 
-const Cursor = Type.Object({ createdAt: Type.String({ format: 'date-time' }), id: Type.String({ format: 'uuid' }) });
 const draftCheck = Compile(CampaignDraft as TSchema);
 
 const STEPS_HELP = `Subjects, MJML and texts are Liquid templates. They can print: ${TEMPLATE_VARIABLES.map(({ path }) => `\`${path}\``).join(', ')}; \`GET /v1/template-variables\` explains each.`;
+
+const EXAMPLE_MJML = `<mjml><mj-body><mj-section><mj-column><mj-text>
+  <p>Hello {{ lead.firstName }}, you asked us about {{ product.name }}: <a href="{{ product.url }}">here it is</a>.</p>
+  <p>{{ sender.legalName }}, {{ sender.postalAddress }}. <a href="{{ unsubscribeUrl }}">Unsubscribe</a></p>
+</mj-text></mj-column></mj-section></mj-body></mjml>`;
+
+/** For the reference: it can be published as it is. */
+const EXAMPLE: CampaignDraft = {
+  name: 'Boots',
+  product: { name: 'Walking boots', url: 'https://shop.example/boots' },
+  sender: {
+    name: 'Ann of the Boot Shop',
+    address: 'ann@shop.example',
+    replyTo: 'ann@shop.example',
+    legalName: 'Boot Shop Ltd',
+    postalAddress: '1 High Street, Dublin, Ireland',
+    privacyUrl: 'https://shop.example/privacy',
+  },
+  locale: 'en',
+  timeZone: 'Europe/Dublin',
+  steps: [
+    { subject: 'What you asked about {{ product.name }}', mjml: EXAMPLE_MJML },
+    { subject: 'Do you still remember us?', mjml: EXAMPLE_MJML },
+  ],
+  cadence: { min: 'P2M', max: 'P3M' },
+};
 
 /** Writing, publishing, stopping and watching campaigns. */
 export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
@@ -120,7 +146,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
         tags: ['campaigns'],
         summary: 'Begin a campaign',
         description: `It begins as a draft: only its name must be there, the rest may come bit by bit. ${STEPS_HELP}`,
-        body: CampaignDraft,
+        body: { ...CampaignDraft, examples: [EXAMPLE] },
         response: { 201: { ...CampaignAnswer, description: 'The draft is kept.' }, ...problemResponses() },
       },
     },
@@ -144,12 +170,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
     },
     async (request) => {
       const { limit = DEFAULT_LIMIT, cursor } = request.query;
-      const before = readCursor(cursor, Cursor);
-      const rows = await listCampaigns(
-        db,
-        limit + 1,
-        before === null ? null : { createdAt: new Date(before.createdAt), id: before.id },
-      );
+      const rows = await listCampaigns(db, limit + 1, readNewestFirst(cursor));
       return pageOf(rows, limit, campaignSummary, ({ createdAt, id }) => ({ createdAt, id }));
     },
   );
@@ -189,8 +210,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
 
   app.register(async (scope) => {
     const patching: Api = scope.withTypeProvider();
-    const parseJson = patching.getDefaultJsonParser('error', 'error');
-    patching.addContentTypeParser('application/merge-patch+json', { parseAs: 'string' }, parseJson);
+    patching.addContentTypeParser('application/merge-patch+json', { parseAs: 'buffer' }, jsonParser(patching));
     patching.patch(
       '/campaigns/:id',
       {

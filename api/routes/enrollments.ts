@@ -9,7 +9,7 @@ import { Problem } from '../../domain/problem';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
 import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readCursor } from '../pagination';
-import { invalidField, problemResponses } from '../problems';
+import { invalidField, NOT_BLANK, problemResponses } from '../problems';
 import {
   addressOf,
   hashesOf,
@@ -61,15 +61,23 @@ const EnrollmentBody = Type.Object(
       Type.Object(
         {
           purpose: Type.Enum(PURPOSES),
-          text: Type.String({ minLength: 1, maxLength: 10_000, description: 'The exact words that were agreed to.' }),
+          text: Type.String({
+            maxLength: 10_000,
+            pattern: NOT_BLANK,
+            description: 'The exact words that were agreed to.',
+            examples: ['Sí, pueden escribirme sobre este producto.'],
+          }),
           capturedAt: Time('When they were agreed to.'),
           source: Type.String({
-            minLength: 1,
             maxLength: 500,
+            pattern: NOT_BLANK,
             description: 'Which form or conversation it came from.',
+            examples: ['https://shop.example/boots#info'],
           }),
-          ip: Type.Optional(Type.String({ maxLength: 45, description: 'IPv4 or IPv6 address.' })),
-          userAgent: Type.Optional(Type.String({ maxLength: 1000 })),
+          ip: Type.Optional(
+            Type.String({ maxLength: 45, description: 'IPv4 or IPv6 address.', examples: ['203.0.113.7'] }),
+          ),
+          userAgent: Type.Optional(Type.String({ maxLength: 1000, examples: ['Mozilla/5.0'] })),
         },
         {
           additionalProperties: false,

@@ -1,5 +1,5 @@
 import multipart from '@fastify/multipart';
-import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifySchemaCompiler } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
 import {
@@ -18,9 +18,10 @@ import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
 import { replay, reserveFor } from '../idempotency';
 import { lookedAt, openUpload, type Upload } from '../leads-upload';
-import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readCursor } from '../pagination';
+import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readCursor, readNewestFirst } from '../pagination';
 import { invalidFields, problemResponses, type RequestFault } from '../problems';
 import { Id, idParams, Nullable, NullableTime, Time, timeZoneOf } from '../schemas';
+import { validatorCompiler } from '../validation';
 
 const FILE_TYPES = [
   'text/csv',
@@ -155,7 +156,8 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
       const campaignId = request.params.id;
       let upload: Upload | undefined;
       try {
-        const campaign = await campaignForImport(db, campaignId);
+        // A request that comes again gets its answer, whatever has become of the campaign since.
+        if (request.headers['idempotency-key'] === undefined) await campaignForImport(db, campaignId);
         upload = await openUpload(request);
         const about = parametersOf(request.query, upload.fields, request.isMultipart() ? 'body' : 'query');
         const { bytes, look } = lookedAt(upload.bytes, about.mapping);
@@ -166,6 +168,7 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
           const { encoding, digest } = look();
           const answer = await reserveFor(db, request, JSON.stringify([about, digest]));
           if (answer !== null) return await replay(reply, answer);
+          const campaign = await campaignForImport(db, campaignId);
           const { timeZone = campaign.timeZone, ...rest } = about;
           await createImport(db, { upload: stored, campaignId, timeZone, encoding, ...rest });
           importId = stored.id;
@@ -185,7 +188,7 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
 
 /** Nothing has been read of the body when it would be validated. */
 const exceptTheBody: FastifySchemaCompiler<TSchema> = (part) =>
-  part.httpPart === 'body' ? () => true : TypeBoxValidatorCompiler(part);
+  part.httpPart === 'body' ? () => true : validatorCompiler(part);
 
 interface ImportParameters {
   purpose: Purpose;
@@ -258,6 +261,12 @@ function mappingOf(text: string): Record<string, string> | undefined {
   }
 }
 
+/** Both are columns of Postgres, which refuses to compare them with what they can't hold. */
+const IssueCursor = Type.Object({
+  line: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }),
+  seq: Type.Integer({ minimum: 0, maximum: 2 ** 15 - 1 }),
+});
+
 function readingRoutes(app: Api, { db }: ApiContext): void {
   app.get(
     '/campaigns/:id/imports',
@@ -277,16 +286,7 @@ function readingRoutes(app: Api, { db }: ApiContext): void {
     },
     async (request) => {
       const { limit = DEFAULT_LIMIT, cursor } = request.query;
-      const before = readCursor(
-        cursor,
-        Type.Object({ createdAt: Type.String({ format: 'date-time' }), id: Type.String({ format: 'uuid' }) }),
-      );
-      const rows = await listImports(
-        db,
-        request.params.id,
-        limit + 1,
-        before === null ? null : { id: before.id, createdAt: new Date(before.createdAt) },
-      );
+      const rows = await listImports(db, request.params.id, limit + 1, readNewestFirst(cursor));
       return pageOf(rows, limit, summaryOf, (row) => ({ createdAt: row.createdAt, id: row.importId }));
     },
   );
@@ -363,7 +363,7 @@ function readingRoutes(app: Api, { db }: ApiContext): void {
       async (request) => {
         const { id } = request.params as { id: string };
         const { limit = 100, cursor } = request.query as { limit?: number; cursor?: string };
-        const after = readCursor(cursor, Type.Object({ line: Type.Integer(), seq: Type.Integer() }));
+        const after = readCursor(cursor, IssueCursor);
         const rows = await listIssues(db, id, rejected, limit + 1, after);
         const item = ({ line, column, reason }: ImportIssue) => ({ line, column, reason });
         return pageOf(rows, limit, item, ({ line, seq }) => ({ line, seq }));

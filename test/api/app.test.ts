@@ -133,6 +133,52 @@ test.each([
     'payload-too-large',
     /bytes/,
   ],
+  [
+    'text that says it is none but text',
+    { method: 'POST', url: '/v1/replies', headers: { ...AUTH, 'content-type': 'text/plain' }, payload: '{}' },
+    415,
+    'unsupported-media-type',
+    /Content-Type/,
+  ],
+  [
+    'JSON in Latin-1',
+    {
+      method: 'POST',
+      url: '/v1/replies',
+      headers: json,
+      payload: Buffer.from('{"email":"josé@example.com"}', 'latin1'),
+    },
+    400,
+    'invalid-request',
+    /UTF-8/,
+  ],
+  ...[1_000, 400_000].map(
+    (depth) =>
+      [
+        `JSON that is nested ${depth} deep`,
+        {
+          method: 'POST',
+          url: '/v1/replies',
+          headers: json,
+          payload: `{"a":${'['.repeat(depth)}${']'.repeat(depth)}}`,
+        },
+        400,
+        'invalid-request',
+        /levels deep/,
+      ] as const,
+  ),
+  ...['1.5', 'true', '1e1', '', '9007199254740993', '1&limit=2'].map(
+    (limit) =>
+      [
+        `a limit of ${limit}`,
+        { method: 'GET', url: `/v1/campaigns?limit=${limit}`, headers: AUTH },
+        400,
+        'invalid-request',
+        /limit/,
+      ] as const,
+  ),
+  ['a file that is not in the reference', { method: 'GET', url: '/docs/static/a%2fb' }, 404, 'not-found', /docs/],
+  ['a way out of the reference', { method: 'GET', url: '/docs/static/%2e%2e/package.json' }, 404, 'not-found', /docs/],
   ['an unknown path', { method: 'GET', url: '/v1/nothing', headers: AUTH }, 404, 'not-found', /docs/],
   ['a wrong method', { method: 'DELETE', url: '/v1/purchases', headers: AUTH }, 405, 'method-not-allowed', /POST is/],
   ['a path that is none', { method: 'GET', url: '/v1/%zz', headers: AUTH }, 400, 'invalid-request', /%/],
@@ -205,6 +251,9 @@ test('the OpenAPI document is 3.1, whole and consistent', async () => {
     expect([where, parameters.some((p) => p.name === 'Idempotency-Key')]).toEqual([where, isV1 && method === 'post']);
     expect([where, Object.keys(operation.responses).some((status) => status.startsWith('2'))]).toEqual([where, true]);
     const refusals = Object.entries(operation.responses).filter(([status]) => /^[45]/.test(status));
+    if (isV1 && method === 'post') expect(operation.responses['409']?.description).toContain('`idempotency-mismatch`');
+    if (isV1 && operation.requestBody !== undefined) expect(refusals.map(([status]) => status)).toContain('415');
+    if (path.endsWith('/imports')) expect(refusals.map(([status]) => status)).not.toContain('413');
     if (isV1) {
       expect(refusals.map(([status]) => status)).toEqual(expect.arrayContaining(['400', '401', '500', '503']));
       for (const [, { content }] of refusals) {
@@ -258,18 +307,20 @@ test('every kind of problem has its page', async () => {
     const page = await api.app.inject(`/problems/${code}`);
     expect([page.statusCode, page.body.includes(code)]).toEqual([200, true]);
   }
+  expect((await api.app.inject('/problems/address-suppressed')).body).toContain('<code>reason</code>');
   for (const code of ['nope', 'toString', '__proto__']) {
     expect((await api.app.inject(`/problems/${code}`)).statusCode).toBe(404);
   }
 });
 
-test('who does not speak HTTP is answered all the same', async () => {
+test.each([
+  ['who does not speak HTTP', 'hello\r\n\r\n', 'not a valid HTTP request'],
+  ['who sends endless headers', `GET /healthz HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`, '16 KiB'],
+])('%s is answered all the same', async (_, sent, words) => {
   const app = await api.another({});
   await app.listen({ host: '127.0.0.1', port: 0 });
   const answer = await new Promise<string>((resolve, reject) => {
-    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () =>
-      socket.write('hello\r\n\r\n'),
-    );
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () => socket.write(sent));
     let text = '';
     socket.on('data', (bytes) => {
       text += bytes.toString();
@@ -279,5 +330,23 @@ test('who does not speak HTTP is answered all the same', async () => {
   });
   expect(answer).toMatch(/^HTTP\/1\.1 400 /);
   expect(answer).toContain('application/problem+json');
+  expect(answer).toContain(words);
   expect(answer).toContain('https://recuerda.test/problems/invalid-request');
+});
+
+test.each([
+  ['campaigns', { createdAt: '2016-12-31T23:59:60Z', id: '00000000-0000-4000-8000-000000000000' }],
+  [
+    'campaigns/00000000-0000-4000-8000-000000000000/imports',
+    { createdAt: '2016-12-31T23:59:60Z', id: '00000000-0000-4000-8000-000000000000' },
+  ],
+  ['imports/00000000-0000-4000-8000-000000000000/errors', { line: 2 ** 40, seq: 0 }],
+  ['imports/00000000-0000-4000-8000-000000000000/warnings', { line: 1, seq: 2 ** 20 }],
+])('a cursor of %s that was made up is refused', async (list, position) => {
+  const cursor = Buffer.from(JSON.stringify(position)).toString('base64url');
+  const answer = await get(api.app, `/v1/${list}?cursor=${cursor}`);
+  expect([answer.statusCode, answer.json().errors]).toEqual([
+    400,
+    [{ pointer: '/cursor', in: 'query', detail: expect.any(String) }],
+  ]);
 });

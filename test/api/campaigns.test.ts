@@ -526,3 +526,10 @@ test('nothing of campaigns is told without a key', async () => {
   }
   await expect(versionOf(api.db, id, 1)).rejects.toBeInstanceOf(Problem);
 });
+
+test('the example in the reference can be published as it is', async () => {
+  const doc = (await api.app.inject('/openapi.json')).json();
+  const { example } = doc.paths['/v1/campaigns'].post.requestBody.content['application/json'];
+  expect(example).toMatchObject({ name: expect.any(String), steps: [{}, {}] });
+  await published(example);
+});

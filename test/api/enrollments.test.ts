@@ -146,6 +146,10 @@ test.each([
     bodyFor('ana@example.com', { consent: { ...bodyFor('a').consent, capturedAt: '2999-01-01T00:00:00Z' } }),
     /future/,
   ],
+  ['/requestedAt', { lead: { email: 'ana@example.com' }, requestedAt: '0001-01-01T00:00:00Z' }, /1980/],
+  ['/requestedAt', { lead: { email: 'ana@example.com' }, requestedAt: '2016-12-31T23:59:60Z' }, /exists/],
+  ['/consent/text', bodyFor('ana@example.com', { consent: { ...bodyFor('a').consent, text: ' \n' } }), /blank/],
+  ['/consent/source', bodyFor('ana@example.com', { consent: { ...bodyFor('a').consent, source: ' ' } }), /blank/],
   ['/consent/ip', bodyFor('ana@example.com', { consent: { ...bodyFor('a').consent, ip: 'fe80::1%eth0' } }), /IP/],
 ])('a fault at %s is explained', async (pointer, body, words) => {
   const answer = await enrollIn(campaignId, body);

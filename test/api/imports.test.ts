@@ -391,6 +391,20 @@ describe('the same file again', () => {
     expect(await importsOf()).toHaveLength(1);
   });
 
+  test('is answered as before also when the campaign was cancelled since; what is new is refused, and kept nowhere', async () => {
+    const headers = key();
+    const first = await upload(CSV, headers);
+    await api.db.updateTable('campaign').set({ cancelled_at: new Date() }).where('id', '=', campaignId).execute();
+    const again = await upload(CSV, headers);
+    expect([again.statusCode, again.body]).toEqual([202, first.body]);
+    const late = key();
+    for (const answer of [await upload(CSV), await upload(CSV, late), await upload(CSV, late)]) {
+      expect([answer.statusCode, answer.json().type]).toEqual([409, expect.stringMatching(/campaign-cancelled$/)]);
+    }
+    expect(await importsOf()).toHaveLength(1);
+    expect(await chunks()).toBe(0);
+  });
+
   test('at the same time is one import', async () => {
     const headers = key();
     const answers = await Promise.all(Array.from({ length: 5 }, () => upload(CSV, headers)));

@@ -169,6 +169,7 @@ test.each([
   ['/v1/purchases', { email: 'a@example.com' }, '/orderId'],
   ['/v1/purchases', { email: 'a@example.com', orderId: 'a', amount: 'ten' }, '/amount'],
   ['/v1/purchases', { email: 'a@example.com', orderId: 'a', purchasedAt: '2999-01-01T00:00:00Z' }, '/purchasedAt'],
+  ['/v1/purchases', { email: 'a@example.com', orderId: 'a', purchasedAt: '1970-01-01T00:00:00Z' }, '/purchasedAt'],
   ['/v1/purchases', { email: 'nobody', orderId: 'a' }, '/email'],
   ['/v1/replies', {}, ''],
   ['/v1/unsubscribes', { email: 'a@example.com', scope: 'campaign' }, '/campaignId'],
