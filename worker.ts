@@ -18,6 +18,8 @@ export interface RunningWorker {
 
 /** A cached workflow costs about 220 KB and gains a sleeping lead nothing. */
 const CACHED_WORKFLOWS = 200;
+/** By default heartbeats are held back for 8 of their 10 s, and a busy moment then looks like a dead worker. */
+const HEARTBEAT_THROTTLE_MS = 3_000;
 /** Longer than one delivery may take; the process manager must wait longer still. */
 const SHUTDOWN_GRACE_MS = 65_000;
 
@@ -57,6 +59,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
           taskQueue,
           activities: createActivities({ ...depsOf(config, db, carrier), stopping: reconciling.signal }),
           shutdownGraceTime: SHUTDOWN_GRACE_MS,
+          maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
           ...(taskQueue === JOURNEYS_QUEUE ? workflowOptions(bundle) : mailOptions(config)),
         }),
       );
