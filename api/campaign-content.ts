@@ -103,6 +103,7 @@ function completed(draft: CampaignDraft): Omit<CampaignDefinition, 'steps'> {
   return {
     ...CAMPAIGN_DEFAULTS,
     product: { name: '[product.name]', url: 'https://product.example/' },
+    ...draft,
     sender: {
       name: '[sender.name]',
       address: 'sender@example.com',
@@ -110,7 +111,7 @@ function completed(draft: CampaignDraft): Omit<CampaignDefinition, 'steps'> {
       legalName: '[sender.legalName]',
       postalAddress: '[sender.postalAddress]',
       privacyUrl: 'https://privacy.example/',
+      ...draft.sender,
     },
-    ...draft,
   };
 }

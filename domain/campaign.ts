@@ -14,13 +14,16 @@ export const Product = Type.Object(
   { additionalProperties: false },
 );
 
+const LEGAL_NAME = 'The registered name of the company or trader that sends (LSSI art. 10 and 20).';
+const POSTAL_ADDRESS = 'Its postal address, in one line.';
+
 export const Sender = Type.Object(
   {
     name: Text('The name in the From header: a person rather than a department.'),
     address: Type.String({ format: 'email', maxLength: 254, description: 'The address in the From header.' }),
     replyTo: Type.String({ format: 'email', maxLength: 254, description: 'Where answers go.' }),
-    legalName: Text('The registered name of the company or trader that sends (LSSI art. 10 and 20).'),
-    postalAddress: Text('Its postal address, in one line.'),
+    legalName: Text(LEGAL_NAME),
+    postalAddress: Text(POSTAL_ADDRESS),
     taxId: Type.Optional(Text('Its tax number, where the law asks for one.', 40)),
     privacyUrl: Url('The privacy policy that covers this mail.'),
   },
@@ -102,9 +105,23 @@ export const CampaignDefinition = Type.Object(
 );
 export type CampaignDefinition = Static<typeof CampaignDefinition>;
 
+/** Who sends, while it is being written: publishing says what is still missing. */
+const SenderDraft = Type.Object(
+  {
+    ...Type.Partial(Sender).properties,
+    legalName: Type.Optional(Type.String({ maxLength: 300, description: LEGAL_NAME })),
+    postalAddress: Type.Optional(Type.String({ maxLength: 300, description: POSTAL_ADDRESS })),
+  },
+  { additionalProperties: false },
+);
+
 /** A campaign while it is being written: only its name must be there, the rest may come bit by bit. */
 export const CampaignDraft = Type.Object(
-  { ...Type.Partial(CampaignDefinition).properties, name: CampaignDefinition.properties.name },
+  {
+    ...Type.Partial(CampaignDefinition).properties,
+    name: CampaignDefinition.properties.name,
+    sender: Type.Optional(SenderDraft),
+  },
   { additionalProperties: false },
 );
 export type CampaignDraft = Static<typeof CampaignDraft>;

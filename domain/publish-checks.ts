@@ -59,7 +59,7 @@ export function checkDefinition(
   return problems.length > 0 ? { problems } : { definition: candidate as CampaignDefinition };
 }
 
-function shapeProblems(candidate: Partial<CampaignDefinition>): PublishProblem[] {
+function shapeProblems(candidate: CampaignDraft): PublishProblem[] {
   const problems: PublishProblem[] = [];
   for (const { field, check } of fieldChecks) {
     const value = (candidate as Record<string, unknown>)[field];
