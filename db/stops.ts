@@ -5,12 +5,8 @@ import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
 import { signalStamp } from './outbox';
 
-/** Whose enrollments: one, everybody's in a campaign, or a person's, known by lead or by address hashes (`hashAddress`). */
-export type Who =
-  | { enrollmentId: string }
-  | { leadId: string }
-  | { hashes: [string, ...string[]] }
-  | { campaignId: string };
+/** Whose enrollments: one, or a person's, known by lead or by address hashes (`hashAddress`). A whole campaign: `cancelCampaign`. */
+export type Who = { enrollmentId: string } | { leadId: string } | { hashes: [string, ...string[]] };
 
 export interface Stop {
   who: Who;
@@ -103,7 +99,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
   await withdraw(tx, sql<SqlBool>`e.id = any(${endedIds}::uuid[])`, now);
   const inFlight = await handingOver(tx, sql<SqlBool>`${scope} and enrollment.outcome is not null`);
 
-  const leads = await affectedLeads(tx, stop, scope, ended);
+  const leads = await affectedLeads(tx, scope);
   if (stop.suppress !== undefined) {
     await tx
       .updateTable('consent')
@@ -175,7 +171,7 @@ export async function handingOver(tx: Tx, enrollments: ReturnType<typeof sql<Sql
 
 async function hashesOf(tx: Tx, stop: Stop): Promise<[string, ...string[]] | null> {
   if ('hashes' in stop.who) return stop.who.hashes;
-  if (stop.suppress === undefined || 'campaignId' in stop.who) return null;
+  if (stop.suppress === undefined) return null;
   const row =
     'leadId' in stop.who
       ? await tx.selectFrom('lead').select('address_hash').where('id', '=', stop.who.leadId).executeTakeFirst()
@@ -222,22 +218,14 @@ function scopeOf(stop: Stop, hashes: string[] | null) {
       ? sql<SqlBool>`enrollment.address_hash = any(${hashes}::text[])`
       : 'leadId' in stop.who
         ? sql<SqlBool>`enrollment.lead_id = ${stop.who.leadId}`
-        : 'enrollmentId' in stop.who
-          ? sql<SqlBool>`enrollment.id = ${stop.who.enrollmentId}`
-          : sql<SqlBool>`enrollment.campaign_id = ${stop.who.campaignId}`;
+        : sql<SqlBool>`enrollment.id = ${stop.who.enrollmentId}`;
   return stop.campaignId === undefined || all
     ? who
     : sql<SqlBool>`${who} and enrollment.campaign_id = ${stop.campaignId}`;
 }
 
 /** The leads whose timeline tells of this stop, also when it ended nothing. */
-async function affectedLeads(
-  tx: Tx,
-  stop: Stop,
-  scope: ReturnType<typeof sql<SqlBool>>,
-  ended: readonly { lead_id: string }[],
-): Promise<string[]> {
-  if ('campaignId' in stop.who) return [...new Set(ended.map((row) => row.lead_id))];
+async function affectedLeads(tx: Tx, scope: ReturnType<typeof sql<SqlBool>>): Promise<string[]> {
   const rows = await sql<{ lead_id: string }>`select distinct lead_id from enrollment where ${scope}`.execute(tx);
   return rows.rows.map((row) => row.lead_id);
 }

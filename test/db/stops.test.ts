@@ -236,29 +236,9 @@ describe('P2 every stop', () => {
   });
 
   test('of nothing is not an error', async () => {
-    for (const who of [{ enrollmentId: randomUUID() }, { leadId: randomUUID() }, { campaignId: randomUUID() }]) {
+    for (const who of [{ enrollmentId: randomUUID() }, { leadId: randomUUID() }]) {
       expect(await stop({ who, suppress: 'objection' })).toEqual({ stopped: [], inFlight: [] });
     }
-  });
-
-  test('P12 of a whole large campaign ends everybody in it, and tells each timeline', async () => {
-    const campaign = await publishForTests(db);
-    const count = 12_000;
-    await sql`with people as (
-        select gen_random_uuid() as id, 'large.' || n as hash from generate_series(1, ${count}::int) n
-      ), addresses as (insert into address (hash) select hash from people returning hash),
-      leads as (insert into lead (id, address_hash, email) select id, hash, hash from people returning id)
-      insert into enrollment (id, campaign_id, version, lead_id, address_hash, requested_at, next_due_at, fairness_key)
-      select gen_random_uuid(), ${campaign}::uuid, 1, id, hash, now(), now(), 'other-1' from people`.execute(db);
-    const { inCoffee } = await both();
-    const { stopped } = await stop({ who: { campaignId: campaign }, outcome: 'cancelled' });
-    expect(stopped).toHaveLength(count);
-    expect(await outcomes(inCoffee)).toEqual([null]);
-    const told = await sql<{
-      n: number;
-    }>`select count(*)::int as n from event v join enrollment e on e.id = v.enrollment_id
-      where v.kind = 'ended' and e.campaign_id = ${campaign}`.execute(db);
-    expect(told.rows).toEqual([{ n: count }]);
   });
 
   test('P12 ends with a typed outcome, or not at all', async () => {
