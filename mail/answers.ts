@@ -105,6 +105,12 @@ const RULES: readonly Rule[] = [
   { rule: 'door-shut', matter: 'connection', phases: BEFORE_MAIL },
   // 421 ends the session whatever it answers (RFC 5321 section 4.2.3), so it is the server's state and not the lead's.
   { rule: 'closing-policy', matter: 'policy', codes: [421], enhanced: /^4\.7\./ },
+  {
+    rule: 'closing-rate',
+    matter: 'policy',
+    codes: [421],
+    text: /too many (simultaneous |concurrent )?(connections|sessions|messages|errors|recipients)|trop de connexions|rate.?limit|throttl|slow down/,
+  },
   { rule: 'closing', matter: 'connection', codes: [421] },
   // Declared in MAIL's SIZE parameter (RFC 1870): the one thing that MAIL can refuse about the message.
   { rule: 'too-big', matter: 'content', enhanced: /^[45]\.3\.4$|^[45]\.2\.3$/ },
@@ -112,7 +118,7 @@ const RULES: readonly Rule[] = [
     rule: 'too-big-text',
     matter: 'content',
     codes: [552, 554, 550, 523],
-    text: /(message|mail)( file)? ?(size|length|is)? ?(exceeds|too (big|large))|size limit exceeded|maximum (message )?size/,
+    text: /(message|mail)( file)? ?(size|length|is)? ?(exceeds|too (big|large))|(?<!box )size limit exceeded|maximum (message )?size/,
   },
 
   // --- Our own account and sender, in whatever phase the provider finds out.
@@ -120,13 +126,13 @@ const RULES: readonly Rule[] = [
   {
     rule: 'sender-not-ours',
     matter: 'us',
-    text: /sendasdenied|not (allowed|authori[sz]ed|permitted) to send (as|from)|not verified|unverified (sender|identity|domain)|sender identity|does not match a verified|unauthenticated senders? not allowed/,
+    text: /sendasdenied|not (allowed|authori[sz]ed|permitted) to send( as\b| from\b| (e-?)?mails?$|[:.]|$)|not verified|unverified (sender|identity|domain)|sender identity|does not match a verified|unauthenticated senders? not allowed/,
   },
   // Postfix refuses senders at RCPT by default (smtpd_delay_reject), often as 550 5.1.x: it must not look like an unknown recipient.
   {
     rule: 'sender-refused',
     matter: 'us',
-    text: /sender (address )?(rejected|denied|refused|invalid)|sender verif(y|ication)|invalid sender|(callout|callback) verification|bad sender|sender domain|domain of sender|return.?path/,
+    text: /sender (e-?mail )?(address )?(rejected|denied|refused|invalid|blocked|not (pre-?)?approved|not accepted|is (a )?spammer)|(null|empty) (envelope )?senders?|mail from not owned|bogus mail from|[eé]metteur (invalide|refus)|remitente (rechazad|no permitid|no autorizad)|sender verif(y|ication)|invalid sender|(callout|callback) verification|bad sender|sender address has|sender domain|domain of sender|return.?path|in reply to (the )?mail from|invalid dns mx/,
   },
   { rule: 'sender-code', matter: 'us', enhanced: /^[45]\.1\.[78]$/ },
   // What our account may send in a day or a second: SES 454, Gmail 5.4.5 and 4.2.1, SendGrid 451, Microsoft 5.7.705. A mailbox's
@@ -134,8 +140,10 @@ const RULES: readonly Rule[] = [
   {
     rule: 'our-quota',
     matter: 'us',
-    text: /throttl|(sending|daily|hourly|monthly)[a-z ]{0,24} (rate|quota|limit)s?\b.{0,24}exceed|(exceed|reach)[a-z']{0,4} .{0,24}(sending|daily|hourly|monthly|messages? per|rate limit|recipients? limit)|credits? exceeded|maximum credits|too many (messages|connections|emails|recipients)|account .{0,20}(suspended|disabled|blocked) .{0,20}send|over (the )?(plan|sending) limit/,
+    text: /throttl|(sending|daily|hourly|monthly)[a-z ]{0,24} (rate|quota|limit)s?\b.{0,24}exceed|(exceed|reach)[a-z']{0,4} .{0,24}(sending|daily|hourly|monthly|messaging|messages? per|rate limit|recipients? limit)|credits? exceeded|maximum credits|too many (messages|connections|emails|recipients)(?! on the server)|(max|maximum|allowed|limit)[a-z ]{0,16} (e-?mails|messages) (per|an|each) (hour|day|minute)|account .{0,20}(suspended|disabled|blocked) .{0,20}send|sending (is |was |has been )?(suspended|paused|disabled)|over (the )?(plan|sending) limit/,
   },
+  // Amazon SES where both we and Easy DKIM sign: every message would hear the same.
+  { rule: 'signed-twice', matter: 'us', text: /duplicate header 'dkim-signature'/ },
   { rule: 'our-quota-code', matter: 'us', enhanced: /^[45]\.4\.5$|^[45]\.5\.3$|^5\.7\.70[0-9]$/ },
   { rule: 'not-authenticated', matter: 'us', codes: [530, 535, 538] },
   // A relay that won't relay for us says so at RCPT, with any of 454, 550, 553, 554.
@@ -157,7 +165,7 @@ const RULES: readonly Rule[] = [
     text: /spamhaus|spamcop|barracuda|sorbs|surbl|uribl|abusix|cloudmark|dns[bw]l|\brbl\b|black.?list|block.?list|deny.?list|(block|bann?)ed (using|by|list)|(ip|host|client|sender|server)[a-z ]{0,16} (is |has been |was )?(temporarily )?(block|bann)ed|reputation|client host rejected|cannot find your (reverse )?hostname|reverse dns|\bptr\b|unusual rate|user complaints|unexpected volume|s3\d{3}\b/,
   },
   // Our SPF, DKIM, DMARC or TLS (RFC 7372, Gmail's 5.7.26 and its neighbours).
-  { rule: 'our-authentication', matter: 'policy', enhanced: /^[45]\.7\.(9|1[0-9]|2[0-9]|30|31)$/ },
+  { rule: 'our-authentication', matter: 'policy', enhanced: /^[45]\.7\.(9|1[0-69]|2[0-9]|30|31)$/ },
   {
     rule: 'our-authentication-text',
     matter: 'policy',
@@ -173,12 +181,19 @@ const RULES: readonly Rule[] = [
     text: /recipient address rejected|not authori[sz]ed to send to|recipient.{0,30}(only accepts|does not accept|not accept)|restricted/,
   },
 
+  // People, and groups of them, who chose from whom they take mail.
+  {
+    rule: 'recipients-choice',
+    matter: 'closed',
+    text: /recipient (is )?(not|only) accepting mail (with|from)|recipient preferences|blocked by (the|this) recipient\b|not subscribed to this (group|list)|closed mailing list|members?.only (group|list|mailing)/,
+  },
+
   // --- The message itself.
   {
     rule: 'content-words',
     matter: 'content',
     phases: ['data', 'message', 'report'],
-    text: /spam|virus|malware|phish|unsolicited|content (was )?(rejected|denied|blocked|filter)|prohibited (attachment|content)|suspicious|bulk mail|duplicate header|header|\burl\b|attachment|bare lf|line (too long|length)/,
+    text: /spam|virus|malware|phish|unsolicited|content (was )?(rejected|denied|blocked|filter|presents)|(illegal|forbidden|prohibited) (attachment|content)|suspicious|bulk mail|duplicate header|(missing|invalid|malformed|bad|multiple|illegal|required|too many)[a-z :'<>-]{0,24} headers?\b|headers? [a-z :'<>-]{0,24}(error|missing|invalid|malformed|not accepted|required|too (long|large|big|many))|\burl\b|attachment|bare lf|line (too long|length)/,
   },
   { rule: 'content-code', matter: 'content', enhanced: /^[45]\.6\./ },
 
@@ -191,7 +206,17 @@ const RULES: readonly Rule[] = [
   },
   { rule: 'mailbox-full-code', matter: 'mailbox', enhanced: /^[45]\.2\.2$/ },
   // Gmail: a mailbox that gets too much at once (4.2.1 there); elsewhere x.2.1 is an account that was closed.
-  { rule: 'mailbox-busy', matter: 'mailbox', text: /receiving mail (too quickly|at a rate)/ },
+  { rule: 'mailbox-busy', matter: 'mailbox', text: /receiving (mail (too quickly|at a rate)|limits)/ },
+  // The address, or its domain, went to somebody else (RFC 7293).
+  { rule: 'owner-changed', matter: 'address', enhanced: /^[45]\.7\.1[78]$/ },
+  // qmail's lists of recipients wear 5.7.1.
+  {
+    rule: 'not-a-recipient',
+    matter: 'address',
+    text: /not in my (list of )?valid ?rcpt ?to|\bbad ?(rcpt|recipient) ?to\b/,
+  },
+  // Somebody lives there, and does not take mail for now.
+  { rule: 'mailbox-later', matter: 'mailbox', enhanced: /^4\.2\.1$/ },
   { rule: 'unknown-code', matter: 'address', enhanced: /^[45]\.1\.(1|2|3|6|9|10)$|^[45]\.2\.1$/ },
   // "null MX" (RFC 7505): the domain says that it takes no mail at all.
   { rule: 'null-mx', matter: 'address', codes: [521, 556], text: /null mx|does not accept (e-?)?mail|no mail/ },
@@ -213,7 +238,7 @@ const RULES: readonly Rule[] = [
     rule: 'unknown-text',
     matter: 'address',
     phases: ['rcpt', 'data', 'message', 'report'],
-    text: /(user|recipient|mail ?box|address|account|alias|local part)[a-z "']{0,16} (is )?(unknown|not (known|found|exist|recogni[sz]ed)|invalid|disabled|inactive|deactivated|terminated|no longer)|(unknown|no such|non.?existent|invalid|bad destination) (local |virtual )?(user|recipient|mail ?box|address|account|person|here)|unrouteable address|(does ?n[o']t|does not|doesn't) (exist|have an? \S+ account)|no mail ?box (here|by that name)|not (a )?(valid|local) (user|mail ?box|recipient|address)|user not local|mail ?box unavailable|requested action not taken: mail ?box|not our customer|usuario (desconocido|no existe)|no longer (available|valid|in use|works)/,
+    text: /(user|recipient|mail ?box|address|account|alias|local part)[a-z "']{0,16} (is )?(unknown|not (known|found|exist|recogni[sz]ed)|invalid|disabled|inactive|deactivated|terminated|no longer)|(unknown|no such|non.?existent|invalid|bad destination) (local |virtual )?(user|recipient|mail ?box|address|account|person|here)|unrouteable address|(does ?n[o']t|does not|doesn't) (exist|have an? \S+ account)|no mail ?box (here|by that name|available for)|not (a )?(valid|local) (user|mail ?box|recipient|address)|user not local|mail ?box unavailable|requested action not taken: mail ?box|not our customer|usuario (desconocido|no existe)|no longer (available|valid|in use|works)/,
   },
   { rule: 'policy-text', matter: 'policy', text: /\bblocked\b|access denied/ },
   { rule: 'not-local', matter: 'address', codes: [551] },
@@ -276,7 +301,7 @@ function conclude(phase: AnswerPhase, rule: string, matter: Matter, permanent: b
 function withoutAddresses(text: string): string {
   return text
     .replace(/<[^<>\s]*>/g, '<>')
-    .replace(/"?[^\s<>"']+"?@[^\s<>"',;]+/g, '<>')
+    .replace(/"?[^\s<>"']+"?@[^\s<>"',;:()]+/g, '<>')
     .replace(/\s+/g, ' ')
     .toLowerCase();
 }
