@@ -1,8 +1,9 @@
 import { type Migration, Migrator } from 'kysely';
 import type { Db } from './client';
 import * as spine from './migrations/0001-spine';
+import * as mail from './migrations/0002-mail';
 
-const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine };
+const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine, '0002-mail': mail };
 
 /**
  * Brings the database to this release's schema; safe to run from several processes at once and when there is nothing to do.

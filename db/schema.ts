@@ -1,6 +1,8 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep } from '../domain/campaign';
+import type { Classification, InboundKind, MatchedBy, ProviderEvent, RequestKind } from '../domain/inbound';
 import type { Outcome } from '../domain/outcomes';
+import type { Stream } from '../domain/streams';
 
 type Defaulted<T> = ColumnType<T, T | undefined, T>;
 
@@ -70,6 +72,12 @@ export interface EnrollmentTable {
   signal_at: Date | null;
   leased_until: Date | null;
   watched_until: Date | null;
+  slot_stream: Defaulted<Stream | null>;
+  slot_day: Defaulted<string | null>;
+  slot_taken: Defaulted<boolean>;
+  held_for: Defaulted<string | null>;
+  review_since: Defaulted<Date | null>;
+  reopened_from: Defaulted<string | null>;
 }
 
 export interface MessageTable {
@@ -86,6 +94,197 @@ export interface MessageTable {
   settled_at: Date | null;
   code: string | null;
   provider_id: string | null;
+  report: Defaulted<MessageReport | null>;
+  report_code: Defaulted<string | null>;
+  report_at: Defaulted<Date | null>;
+}
+
+/** What was heard of a message after the mail server had taken it. */
+export type MessageReport = 'delivered' | 'delayed' | 'bounced-soft' | 'bounced-hard' | 'complained';
+
+export interface SoftBounceTable {
+  address_hash: string;
+  enrollment_id: string;
+  step: number;
+  at: Date;
+  code: string | null;
+}
+
+export interface SendingLimitTable {
+  stream: Stream;
+  /** `*`: the whole stream; `each`: every provider that has no row of its own. */
+  provider: string;
+  per_second: number | null;
+  per_day: number | null;
+  warm_up: JSONColumnType<Record<string, unknown>> | null;
+  updated_at: Defaulted<Date>;
+}
+
+export interface SendingQuotaTable {
+  stream: Stream;
+  provider: string;
+  /** `YYYY-MM-DD`, UTC. */
+  day: string;
+  used: Defaulted<number>;
+  taken: Defaulted<number>;
+}
+
+export interface SendingPauseTable {
+  stream: Stream;
+  provider: string;
+  reason: string;
+  code: string | null;
+  paused_at: Date;
+  probe_at: Date | null;
+  probes: Defaulted<number>;
+  leased_until: Defaulted<Date | null>;
+}
+
+export interface SendingFaultTable {
+  id: Generated<string>;
+  at: Date;
+  stream: Stream;
+  provider: string;
+  kind: string;
+  code: string | null;
+}
+
+export interface SendingAlertTable {
+  id: Generated<string>;
+  at: Date;
+  stream: Stream;
+  provider: string;
+  kind: string;
+  reason: string;
+  detail: JSONColumnType<Record<string, unknown>>;
+  told_at: Defaulted<Date | null>;
+}
+
+export interface ComplaintRateTable {
+  stream: Stream;
+  provider: string;
+  day: string;
+  rate: number;
+  entered_at: Defaulted<Date>;
+}
+
+export interface TransactionalTemplateTable {
+  name: string;
+  definition: JSONColumnType<Record<string, unknown>>;
+  compiled: JSONColumnType<Record<string, unknown>>;
+  created_at: Generated<Date>;
+  updated_at: Defaulted<Date>;
+}
+
+export interface TransactionalTable {
+  id: string;
+  kind: 'shop' | 'forward' | 'alert';
+  template: string | null;
+  email: string | null;
+  address_hash: string | null;
+  content: JSONColumnType<Record<string, unknown>> | null;
+  inbound_id: string | null;
+  fairness_key: string;
+  priority: Defaulted<number>;
+  state: Defaulted<Exclude<MessageState, 'withdrawn'> | 'queued'>;
+  token: string | null;
+  attempts: Defaulted<number>;
+  not_before: Date | null;
+  message_id: string | null;
+  first_claimed_at: Date | null;
+  handing_over_at: Date | null;
+  settled_at: Date | null;
+  code: string | null;
+  provider_id: string | null;
+  report: MessageReport | null;
+  report_code: string | null;
+  report_at: Date | null;
+  slot_day: Defaulted<string | null>;
+  slot_taken: Defaulted<boolean>;
+  created_at: Generated<Date>;
+  started_at: Date | null;
+  leased_until: Date | null;
+}
+
+export interface TransactionalAttachmentTable {
+  transactional_id: string;
+  seq: number;
+  filename: string;
+  content_type: string;
+  content_id: string | null;
+  bytes: Buffer;
+}
+
+/** What a person needs to see of a received message to judge it. */
+export interface InboundSummary {
+  from: string | null;
+  fromName: string | null;
+  /** Where its sender wants answers. */
+  answerTo: string | null;
+  /** The first few whom it was addressed to. */
+  recipients: string[];
+  subject: string;
+  /** The beginning of what was newly written. */
+  excerpt: string;
+}
+
+export interface InboundTable {
+  id: string;
+  source: string;
+  folder: string | null;
+  uidvalidity: ColumnType<string | null, bigint | string | null, bigint | string | null>;
+  uid: ColumnType<string | null, number | string | null, number | string | null>;
+  external_id: string | null;
+  sha256: Buffer;
+  received_at: Date;
+  bytes: number;
+  raw: Buffer | null;
+  envelope: JSONColumnType<{ sender: string | null; recipient: string | null }> | null;
+  event: JSONColumnType<ProviderEvent> | null;
+  state: Defaulted<'new' | 'done' | 'failed'>;
+  attempts: Defaulted<number>;
+  next_at: Defaulted<Date>;
+  leased_until: Date | null;
+  failure: string | null;
+  message_id: Defaulted<string | null>;
+  summary: JSONColumnType<InboundSummary> | null;
+  kind: InboundKind | null;
+  subtype: string | null;
+  classification: JSONColumnType<Classification> | null;
+  mail_kind: 'enrollment' | 'transactional' | null;
+  enrollment_id: string | null;
+  lead_id: string | null;
+  transactional_id: string | null;
+  step: number | null;
+  matched_by: MatchedBy | null;
+  proven: Defaulted<boolean>;
+  needs_review: Defaulted<boolean>;
+  review_until: Date | null;
+  decided_at: Date | null;
+  decided_kind: InboundKind | null;
+  actions: ColumnType<Record<string, unknown>[], string | undefined, string>;
+  duplicate_of: string | null;
+  processed_at: Date | null;
+}
+
+export interface MailboxPlaceTable {
+  mailbox: string;
+  folder: string;
+  uidvalidity: ColumnType<string, bigint | string, bigint | string>;
+  last_uid: ColumnType<string, number | string, number | string>;
+  last_internal_date: Date | null;
+  updated_at: Defaulted<Date>;
+}
+
+export interface PrivacyRequestTable {
+  id: string;
+  inbound_id: string;
+  lead_id: string | null;
+  enrollment_id: string | null;
+  kind: RequestKind;
+  received_at: Date;
+  due_at: Date;
+  done_at: Date | null;
 }
 
 export interface ConsentTable {
@@ -205,4 +404,17 @@ export interface Database {
   lead_import_issue: LeadImportIssueTable;
   test_send: TestSendTable;
   idempotency: IdempotencyTable;
+  soft_bounce: SoftBounceTable;
+  sending_limit: SendingLimitTable;
+  sending_quota: SendingQuotaTable;
+  sending_pause: SendingPauseTable;
+  sending_fault: SendingFaultTable;
+  sending_alert: SendingAlertTable;
+  complaint_rate: ComplaintRateTable;
+  transactional_template: TransactionalTemplateTable;
+  transactional: TransactionalTable;
+  transactional_attachment: TransactionalAttachmentTable;
+  inbound: InboundTable;
+  mailbox_place: MailboxPlaceTable;
+  privacy_request: PrivacyRequestTable;
 }

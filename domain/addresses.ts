@@ -170,6 +170,9 @@ const PROVIDERS: readonly (readonly [RegExp, string])[] = [
   [/^(uol|bol)\.com\.br$/, 'uol'],
 ];
 
+/** The names of the providers that we know; `providerOf` puts every other domain into a bucket. */
+export const KNOWN_PROVIDERS: readonly string[] = PROVIDERS.map(([, provider]) => provider);
+
 const OTHER_BUCKETS = 64;
 
 /**
@@ -181,6 +184,12 @@ export function providerOf(address: string): string {
   const domain = key.slice(key.lastIndexOf('@') + 1);
   for (const [pattern, provider] of PROVIDERS) if (pattern.test(domain)) return provider;
   return `other-${fnv1a(domain) % OTHER_BUCKETS}`;
+}
+
+/** Whether a text is what `providerOf` can give. */
+export function isProvider(text: string): boolean {
+  const bucket = /^other-(0|[1-9]\d?)$/.exec(text)?.[1];
+  return KNOWN_PROVIDERS.includes(text) || (bucket !== undefined && Number(bucket) < OTHER_BUCKETS);
 }
 
 /** FNV-1a, 32 bits: no secret is in it, it only has to spread well and to stay the same for ever. */

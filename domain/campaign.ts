@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { streamOfStep } from './streams';
 
 /** A campaign has one initial information (step 0) and up to seven nudges. */
 export const MAX_STEPS = 8;
@@ -21,6 +22,14 @@ export const Sender = Type.Object(
   {
     name: Text('The name in the From header: a person rather than a department.'),
     address: Type.String({ format: 'email', maxLength: 254, description: 'The address in the From header.' }),
+    requestedAddress: Type.Optional(
+      Type.String({
+        format: 'email',
+        maxLength: 254,
+        description:
+          'From of the initial information, so that what an open form sends never speaks for the nudges. `address` where it is left out.',
+      }),
+    ),
     replyTo: Type.String({ format: 'email', maxLength: 254, description: 'Where answers go.' }),
     legalName: Text(LEGAL_NAME),
     postalAddress: Text(POSTAL_ADDRESS),
@@ -160,4 +169,13 @@ export interface PublishProblem {
   column?: number;
   /** What is wrong, naming the offending thing, and how to mend it. */
   detail: string;
+}
+
+/** Who a step of a campaign is from: the initial information may have an address of its own. */
+export function fromOfStep(
+  sender: Pick<CampaignDefinition['sender'], 'name' | 'address' | 'requestedAddress'>,
+  step: number,
+): { name: string; address: string } {
+  const address = streamOfStep(step) === 'requested' ? (sender.requestedAddress ?? sender.address) : sender.address;
+  return { name: sender.name, address };
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { DateTime, Duration } from 'luxon';
 import { type CampaignDefinition, WEEKDAYS } from './campaign';
+import { zoneOf } from './time-zone';
 
 type SendWindow = CampaignDefinition['sendWindow'];
 type Cadence = CampaignDefinition['cadence'];
@@ -46,7 +47,7 @@ const HORIZON_DAYS = 732;
  */
 export function planDue(request: PlanRequest): Date {
   const { clock, cadence, sendWindow, timeZone } = request;
-  const after = DateTime.fromMillis(toPlanned(request.after.getTime(), clock), { zone: timeZone });
+  const after = DateTime.fromMillis(toPlanned(request.after.getTime(), clock), { zone: zoneOf(timeZone) });
   const earliest = after.plus(Duration.fromISO(cadence.min)).toMillis();
   const latest = after.plus(Duration.fromISO(cadence.max)).toMillis();
   const drawn = earliest + draw(request, 'interval') * (latest - earliest);
@@ -84,7 +85,7 @@ function draw(of: { enrollmentId: string; step: number }, purpose: string): numb
 }
 
 function intoWindow(at: number, window: SendWindow, timeZone: string, spread: number): number {
-  const local = DateTime.fromMillis(at, { zone: timeZone });
+  const local = DateTime.fromMillis(at, { zone: zoneOf(timeZone) });
   for (let day = 0; day < HORIZON_DAYS; day++) {
     const date = local.startOf('day').plus({ days: day });
     if (!isSendable(date, window)) continue;

@@ -1,4 +1,9 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { ConfigError, readConfig } from '../config';
+import { MAIL_TOKEN_LENGTH } from '../domain/mail-token';
 
 const SOUND = {
   DATABASE_URL: 'postgres://localhost/recuerda',
@@ -67,4 +72,196 @@ test('P6: without the secret a list stands alone', () => {
   const lists = { RECUERDA_ADDRESS_KEYS: `1:${'ab'.repeat(16)}`, RECUERDA_TOKEN_KEYS: `1:${'cd'.repeat(16)}` };
   const config = readConfig({ ...SOUND, RECUERDA_SECRET: '', ...lists });
   expect(config.addressKeys).toHaveLength(1);
+});
+
+/** The faults that this environment has; none if it is sound. */
+function faultsOf(env: Record<string, string>): readonly string[] {
+  try {
+    readConfig({ ...SOUND, ...env });
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.faults;
+  }
+}
+
+const OAUTH2 = {
+  SMTP_OAUTH2_TOKEN_URL: 'https://login.example/token',
+  SMTP_OAUTH2_CLIENT_ID: 'client-1',
+  SMTP_OAUTH2_CLIENT_SECRET: 'secret-1',
+  SMTP_OAUTH2_REFRESH_TOKEN: 'refresh-1',
+  SMTP_OAUTH2_SCOPE: 'mail',
+};
+
+describe('the streams', () => {
+  test('share what is set for all of them', () => {
+    const shared = { url: SOUND.SMTP_URL, connections: 5, oauth2: null, returnPath: null };
+    expect(readConfig(SOUND).smtp).toEqual({ transactional: shared, requested: shared, marketing: shared });
+    const { smtp } = readConfig({
+      ...SOUND,
+      RECUERDA_SMTP_CONNECTIONS: '9',
+      RECUERDA_RETURN_PATH: 'bounces@shop.example',
+    });
+    for (const settings of Object.values(smtp)) {
+      expect(settings).toMatchObject({ connections: 9, returnPath: 'bounces@shop.example' });
+    }
+  });
+
+  test('and each may have its own server, connections and return path', () => {
+    const { smtp } = readConfig({
+      ...SOUND,
+      SMTP_URL_TRANSACTIONAL: 'smtps://u:p@mail.example',
+      RECUERDA_SMTP_CONNECTIONS_MARKETING: '20',
+      RECUERDA_RETURN_PATH: 'bounces@shop.example',
+      RECUERDA_RETURN_PATH_REQUESTED: 'bounces@info.shop.example',
+      RECUERDA_PUBLIC_URL: 'https://cartas.shop.example',
+    });
+    expect(smtp.transactional).toMatchObject({ url: 'smtps://u:p@mail.example', connections: 5 });
+    expect(smtp.requested).toMatchObject({ url: SOUND.SMTP_URL, returnPath: 'bounces@info.shop.example' });
+    expect(smtp.marketing).toMatchObject({ connections: 20, returnPath: 'bounces@shop.example' });
+  });
+
+  test('P13: one stream that leaves this machine is enough for dead links to hold the mail', () => {
+    const config = readConfig({ ...SOUND, SMTP_URL_MARKETING: 'smtp://u:p@mail.example' });
+    expect(config.mailBlocked).toContain('RECUERDA_PUBLIC_URL');
+  });
+
+  test('each may do without what is set for all, once it has its own', () => {
+    const own = { SMTP_URL_TRANSACTIONAL: 'smtp://1', SMTP_URL_REQUESTED: 'smtp://2', SMTP_URL_MARKETING: 'smtp://3' };
+    expect(faultsOf({ SMTP_URL: '', ...own, RECUERDA_PUBLIC_URL: 'https://x.example' })).toEqual([]);
+  });
+
+  test.each([
+    [{ SMTP_URL: '' }, 'SMTP_URL must be set'],
+    [{ SMTP_URL: 'http://x' }, 'SMTP_URL must be a URL beginning with smtp:// or smtps://'],
+    [{ SMTP_URL_MARKETING: 'nowhere' }, 'SMTP_URL_MARKETING must be a URL beginning with smtp:// or smtps://'],
+    [{ RECUERDA_SMTP_CONNECTIONS: '0' }, 'RECUERDA_SMTP_CONNECTIONS must be a number from 1 to 100'],
+    [{ RECUERDA_SMTP_CONNECTIONS_REQUESTED: '2.5' }, 'RECUERDA_SMTP_CONNECTIONS_REQUESTED must be a whole number'],
+  ])('%j is a fault that is told once, by its own name', (env, fault) => {
+    expect(faultsOf(env)).toEqual([fault]);
+  });
+});
+
+describe('OAuth 2.0 for SMTP', () => {
+  const url = 'smtp://ana%40shop.example@mail.example';
+  const env = { SMTP_URL: url, RECUERDA_PUBLIC_URL: 'https://cartas.shop.example', ...OAUTH2 };
+
+  test('is for URLs that name a user and no password', () => {
+    const { smtp } = readConfig({ ...SOUND, ...env, SMTP_URL_TRANSACTIONAL: 'smtps://u:p@other.example' });
+    expect(smtp.marketing.oauth2).toEqual({
+      tokenUrl: 'https://login.example/token',
+      clientId: 'client-1',
+      clientSecret: 'secret-1',
+      refreshToken: 'refresh-1',
+      scope: 'mail',
+    });
+    expect(smtp.transactional.oauth2).toBeNull();
+  });
+
+  test('without a refresh token the client asks for itself; each stream may have a client of its own', () => {
+    const { smtp } = readConfig({
+      ...SOUND,
+      ...env,
+      SMTP_OAUTH2_REFRESH_TOKEN: '',
+      SMTP_OAUTH2_SCOPE: '',
+      SMTP_OAUTH2_CLIENT_ID_MARKETING: 'client-2',
+    });
+    expect(smtp.requested.oauth2).toMatchObject({ clientId: 'client-1', refreshToken: null, scope: null });
+    expect(smtp.marketing.oauth2).toMatchObject({ clientId: 'client-2' });
+  });
+
+  test.each([
+    [{ SMTP_OAUTH2_TOKEN_URL: '' }, 'SMTP_URL names a user without a password: it needs one, or SMTP_OAUTH2_TOKEN_URL'],
+    [{ SMTP_OAUTH2_CLIENT_ID: '' }, 'SMTP_OAUTH2_CLIENT_ID must be set together with SMTP_OAUTH2_TOKEN_URL'],
+    [{ SMTP_OAUTH2_TOKEN_URL: 'http://login.example' }, 'SMTP_OAUTH2_TOKEN_URL must be a URL beginning with https://'],
+  ])('%j is a fault that is told once', (change, fault) => {
+    expect(faultsOf({ ...env, ...change })).toEqual([fault]);
+  });
+});
+
+describe('mailboxes of ours', () => {
+  const longest = 'x'.repeat(63 - MAIL_TOKEN_LENGTH);
+
+  test.each(['RECUERDA_RETURN_PATH', 'RECUERDA_REPLY_ADDRESS'])('%s leaves room for a token in 64 octets', (name) => {
+    expect(faultsOf({ [name]: `${longest}@shop.example` })).toEqual([]);
+    for (const bad of [`x${longest}@shop.example`, 'a+b@shop.example', 'nobody', 'Ana <a@b.example>']) {
+      const [fault, ...others] = faultsOf({ [name]: bad });
+      expect(others).toEqual([]);
+      expect(fault).toContain(`${name} must be the address of a mailbox`);
+      expect(fault).not.toContain(bad);
+    }
+  });
+
+  test('operators are addresses', () => {
+    expect(readConfig({ ...SOUND, RECUERDA_OPERATORS: 'a@b.example, c@d.example' }).operators).toEqual([
+      'a@b.example',
+      'c@d.example',
+    ]);
+    expect(faultsOf({ RECUERDA_OPERATORS: 'a@b.example,nobody' })).toEqual([
+      'RECUERDA_OPERATORS must be one or more addresses, separated by commas',
+    ]);
+  });
+
+  test('inboxes that are watched, by password or by access token', () => {
+    const config = readConfig({
+      ...SOUND,
+      IMAP_URL: 'imaps://a:p@imap.example, imaps://b@imap.example?auth=oauth2',
+      IMAP_OAUTH2_TOKEN_URL: 'https://login.example/token',
+      IMAP_OAUTH2_CLIENT_ID: 'client-1',
+    });
+    expect(config.inboxes).toMatchObject([
+      { url: 'imaps://a:p@imap.example', oauth2: null },
+      { url: 'imaps://b@imap.example?auth=oauth2', oauth2: { clientId: 'client-1', refreshToken: null } },
+    ]);
+  });
+
+  test.each([
+    [{ IMAP_URL: 'smtp://a:p@imap.example' }, 'IMAP_URL must be one or more URLs'],
+    [{ IMAP_URL: 'imaps://imap.example' }, 'IMAP_URL must be one or more URLs'],
+    [{ IMAP_URL: 'imaps://b@imap.example?auth=oauth2' }, 'IMAP_OAUTH2_TOKEN_URL must be set'],
+  ])('%j is a fault', (env, fault) => {
+    expect(faultsOf(env)).toEqual([expect.stringContaining(fault)]);
+  });
+});
+
+describe('DKIM keys', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'dkim-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function keyFile(name: string, pem: string): string {
+    const file = path.join(folder, name);
+    writeFileSync(file, pem);
+    return file;
+  }
+  const rsa = (modulusLength: number, type: 'pkcs1' | 'pkcs8') =>
+    generateKeyPairSync('rsa', { modulusLength }).privateKey.export({ type, format: 'pem' }).toString();
+
+  test('are read from files once, in either form of PEM, for several domains', () => {
+    const [one, other] = [keyFile('one.pem', rsa(2048, 'pkcs8')), keyFile('other.pem', rsa(2048, 'pkcs1'))];
+    const { dkimKeys } = readConfig({ ...SOUND, RECUERDA_DKIM_KEYS: `Shop.example:s1:${one}, b.example:s2:${other}` });
+    expect(dkimKeys).toMatchObject([
+      { domain: 'shop.example', selector: 's1' },
+      { domain: 'b.example', selector: 's2' },
+    ]);
+    expect(dkimKeys.every(({ privateKey }) => privateKey.type === 'private')).toBe(true);
+  });
+
+  test('that are missing, weak or of another kind are faults, and neither key nor file is quoted', () => {
+    const ed25519 = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const entries = [
+      `weak.example:s1:${keyFile('weak.pem', rsa(1024, 'pkcs8'))}`,
+      `ed.example:s1:${keyFile('ed.pem', ed25519)}`,
+      `none.example:s1:${path.join(folder, 'none.pem')}`,
+      `text.example:s1:${keyFile('text.pem', 'not a key')}`,
+      'shop.example',
+    ];
+    const faults = faultsOf({ RECUERDA_DKIM_KEYS: entries.join(',') });
+    expect(faults).toEqual([
+      'RECUERDA_DKIM_KEYS: the key of weak.example must be RSA with 2048 bits or more',
+      'RECUERDA_DKIM_KEYS: the key of ed.example must be RSA with 2048 bits or more',
+      "RECUERDA_DKIM_KEYS: the key of none.example can't be read from its file as PEM",
+      "RECUERDA_DKIM_KEYS: the key of text.example can't be read from its file as PEM",
+      'RECUERDA_DKIM_KEYS must be a list such as shop.example:s1:/run/secrets/dkim.pem',
+    ]);
+  });
 });

@@ -5,7 +5,15 @@ import { checkDefinition } from '../../domain/publish-checks';
 import { liquidFaults, liquidTokens, type TemplateFault } from './liquid-check';
 import { markupFaults, nearestElement, withoutComments } from './markup';
 import { positionAt } from './positions';
-import { htmlEngine, plainEngine, render, type TemplateValues, templateScope } from './templates';
+import {
+  htmlEngine,
+  plainEngine,
+  render,
+  TEMPLATE_VARIABLES,
+  type TemplateValues,
+  type TemplateVariable,
+  templateScope,
+} from './templates';
 import { textFromHtml } from './text-part';
 
 type Step = CampaignDefinition['steps'][number];
@@ -64,37 +72,70 @@ async function compileStep(
   identity: Identity,
 ): Promise<{ step: CompiledStep } | { problems: PublishProblem[] }> {
   const pointer = `/steps/${index}`;
+  const ownText = ownTextOf(step);
+  const result = await compileTemplate(step, identity.locale);
+  if ('problems' in result) {
+    const problems = result.problems.map((problem) => ({ ...problem, pointer: pointer + problem.pointer }));
+    return { problems: result.unread ? [...problems, ...mentions(step, ownText, identity, pointer)] : problems };
+  }
+  const { compiled } = result;
   const mjml = withoutComments(step.mjml);
-  const ownText = step.text?.trim() ? step.text : null;
+  const problems = rehearse(compiled, { index, stepCount, identity, pointer, mjml, ownText });
+  return problems.length > 0 ? { problems } : { step: compiled };
+}
+
+/** What was wrong with a template; `unread`: so much that its mail could not even be made. */
+interface TemplateProblems {
+  problems: PublishProblem[];
+  unread: boolean;
+}
+
+/**
+ * Compiles a template's MJML and checks its Liquid, in subject, body and text. What a mail must show is not its business.
+ *
+ * @param variables all that it may name
+ * @returns problems with pointers into the template, such as `/mjml`
+ */
+export async function compileTemplate(
+  template: { subject: string; mjml: string; text?: string },
+  locale: string,
+  variables: readonly TemplateVariable[] = TEMPLATE_VARIABLES,
+): Promise<{ compiled: CompiledStep } | TemplateProblems> {
+  const { subject } = template;
+  const mjml = withoutComments(template.mjml);
+  const ownText = ownTextOf(template);
   const within = (field: string, faults: readonly TemplateFault[]): PublishProblem[] =>
-    faults.map((fault) => ({ pointer: `${pointer}/${field}`, ...fault }));
+    faults.map((fault) => ({ pointer: `/${field}`, ...fault }));
 
   const liquid = [
-    ...within('subject', liquidFaults('plain', step.subject)),
-    ...within('mjml', liquidFaults('html', mjml)),
-    ...(ownText === null ? [] : within('text', liquidFaults('plain', ownText))),
+    ...within('subject', liquidFaults('plain', subject, variables)),
+    ...within('mjml', liquidFaults('html', mjml, variables)),
+    ...(ownText === null ? [] : within('text', liquidFaults('plain', ownText, variables))),
   ];
   const markup = markupFaults(mjml);
-  const body = await compileMjml(mjml, identity.locale);
+  const body = await compileMjml(mjml, locale);
   const broken = 'faults' in body ? [...markup, ...body.faults] : markup;
   if (liquid.length > 0 || broken.length > 0 || 'faults' in body) {
-    return { problems: [...liquid, ...within('mjml', broken), ...mentions(step, ownText, identity, pointer)] };
+    return { problems: [...liquid, ...within('mjml', broken)], unread: true };
   }
 
   const lost = body.lost.map((offset) => ({
     ...positionAt(mjml, offset),
     detail: `\`${excerpt(mjml, offset)}\` gets lost here: MJML keeps no content in this place`,
   }));
-  if (lost.length > 0) return { problems: within('mjml', lost) };
+  if (lost.length > 0) return { problems: within('mjml', lost), unread: false };
 
-  const compiled = { subject: step.subject, html: body.html, text: ownText ?? body.text };
-  const derived = ownText === null ? liquidFaults('plain', compiled.text) : [];
+  const compiled = { subject, html: body.html, text: ownText ?? body.text };
+  const derived = ownText === null ? liquidFaults('plain', compiled.text, variables) : [];
   if (derived.length > 0) {
-    const detail = `no text part can be made from this HTML (${derived[0]?.detail}): give the step a text`;
-    return { problems: [{ pointer: `${pointer}/mjml`, line: 1, column: 1, detail }] };
+    const detail = `no text part can be made from this HTML (${derived[0]?.detail}): give a text of its own`;
+    return { problems: [{ pointer: '/mjml', line: 1, column: 1, detail }], unread: false };
   }
-  const problems = rehearse(compiled, { index, stepCount, identity, pointer, mjml, ownText });
-  return problems.length > 0 ? { problems } : { step: compiled };
+  return { compiled };
+}
+
+function ownTextOf({ text }: { text?: string }): string | null {
+  return text?.trim() ? text : null;
 }
 
 // ---- MJML ------------------------------------------------------------------------------------------------------

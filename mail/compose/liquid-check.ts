@@ -1,6 +1,6 @@
 import { type Liquid, LiquidError, Tag, type Template, Tokenizer } from 'liquidjs';
 import { nearest } from './nearest';
-import { createEngine, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from './templates';
+import { createEngine, TEMPLATE_TAGS, TEMPLATE_VARIABLES, type TemplateVariable } from './templates';
 
 /** One thing wrong with a template, at its 1-based line and column. */
 export interface TemplateFault {
@@ -15,8 +15,14 @@ const MAX_FAULTS = 30;
 /**
  * What is wrong with the Liquid of one value: unknown variables, filters and tags, each by name, and the first error of
  * syntax (what follows that can't be read).
+ *
+ * @param variables all that it may name
  */
-export function liquidFaults(kind: 'html' | 'plain', source: string): TemplateFault[] {
+export function liquidFaults(
+  kind: 'html' | 'plain',
+  source: string,
+  variables: readonly TemplateVariable[] = TEMPLATE_VARIABLES,
+): TemplateFault[] {
   // An engine of its own: every unknown filter and tag is made known to it, so that one pass finds the next.
   const engine = createEngine(kind);
   const known = Object.keys(engine.filters);
@@ -25,7 +31,7 @@ export function liquidFaults(kind: 'html' | 'plain', source: string): TemplateFa
   while (faults.length < MAX_FAULTS) {
     try {
       const templates = engine.parse(source);
-      faults.push(...variableFaults(engine, templates));
+      faults.push(...variableFaults(engine, templates, variables));
       break;
     } catch (error) {
       const fault = syntaxFault(error, known);
@@ -83,37 +89,41 @@ function syntaxFault(error: unknown, filters: readonly string[]): TemplateFault 
   return { ...at, detail: `Liquid syntax: ${message}` };
 }
 
-const PATHS = TEMPLATE_VARIABLES.map(({ path }) => path);
-const ROOTS = [...new Set(PATHS.map((path) => path.split('.')[0] ?? path))];
-
-function variableFaults(engine: Liquid, templates: Template[]): TemplateFault[] {
+function variableFaults(
+  engine: Liquid,
+  templates: Template[],
+  variables: readonly TemplateVariable[],
+): TemplateFault[] {
+  const paths = variables.map(({ path }) => path);
   const found = engine.analyzeSync(templates, { partials: false }).globals;
   return Object.values(found)
     .flat()
     .flatMap((variable) => {
       const { row: line, col: column } = variable.location;
-      const detail = pathFault(variable.segments);
+      const detail = pathFault(variable.segments, paths);
       return detail === null ? [] : [{ line, column, detail }];
     });
 }
 
-function pathFault(segments: readonly unknown[]): string | null {
+function pathFault(segments: readonly unknown[], paths: readonly string[]): string | null {
+  const roots = [...new Set(paths.map((path) => path.split('.')[0] ?? path))];
   const [root, ...rest] = segments;
   const name = String(root);
-  if (!ROOTS.includes(name))
-    return `unknown variable \`${pathOf(segments)}\`${hint(pathOf(segments), [...PATHS, ...ROOTS])}`;
-  const leaves = PATHS.filter((path) => path.startsWith(`${name}.`)).map((path) => path.slice(name.length + 1));
-  if (leaves.length === 0) return rest.length === 0 || isSize(rest) ? null : noSuch(segments);
+  if (!roots.includes(name))
+    return `unknown variable \`${pathOf(segments)}\`${hint(pathOf(segments), [...paths, ...roots])}`;
+  const leaves = paths.filter((path) => path.startsWith(`${name}.`)).map((path) => path.slice(name.length + 1));
+  if (leaves.length === 0) return rest.length === 0 || isSize(rest) ? null : noSuch(segments, paths);
   const [leaf, ...deeper] = rest;
   if (leaf === undefined) return `\`${name}\` has parts, so it can't be used whole: say which of ${list(name, leaves)}`;
+  if (leaves.includes('*')) return null;
   if (typeof leaf !== 'string') return `\`${name}[…]\` can't be checked: write which of ${list(name, leaves)} is meant`;
   if (leaves.includes(`${leaf}.*`)) return null;
-  if (!leaves.includes(leaf)) return noSuch(segments);
-  return deeper.length === 0 || isSize(deeper) ? null : noSuch(segments);
+  if (!leaves.includes(leaf)) return noSuch(segments, paths);
+  return deeper.length === 0 || isSize(deeper) ? null : noSuch(segments, paths);
 }
 
-function noSuch(segments: readonly unknown[]): string {
-  return `unknown variable \`${pathOf(segments)}\`${hint(pathOf(segments), PATHS)}`;
+function noSuch(segments: readonly unknown[], paths: readonly string[]): string {
+  return `unknown variable \`${pathOf(segments)}\`${hint(pathOf(segments), paths)}`;
 }
 
 function isSize(segments: readonly unknown[]): boolean {

@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto';
 import { domainToASCII } from 'node:url';
 import MimeNode from 'nodemailer/lib/mime-node';
 import type { CompiledStep } from '../../domain/campaign';
+import type { Stream } from '../../domain/streams';
+import type { MailIdentity } from './identity';
 import { quotedPrintable } from './quoted-printable';
 import { htmlEngine, plainEngine, render, type TemplateValues, templateScope } from './templates';
 
 export interface MessageInput extends TemplateValues {
   compiled: CompiledStep;
-  /** As `messageIdFor` makes it, angle brackets included. */
-  messageId: string;
+  identity: MailIdentity;
+  stream: Stream;
 }
 
 export interface ComposedMessage {
@@ -20,7 +22,7 @@ export interface ComposedMessage {
   text: string;
   /** The headers as a person reads them: decoded and unfolded. */
   headers: Record<string, string>;
-  envelope: { from: string; to: string[] };
+  envelope: { from: string; to: string[]; id: string };
 }
 
 /**
@@ -30,21 +32,22 @@ export interface ComposedMessage {
  * @throws Error if a template fails or an address can't stand in a header; the message holds no personal data
  */
 export async function composeMessage(input: MessageInput): Promise<ComposedMessage> {
-  const { compiled, definition, lead, campaignId, unsubscribeUrl, messageId, date } = input;
+  const { compiled, lead, campaignId, unsubscribeUrl, identity, date } = input;
+  const { messageId } = identity;
   const scope = templateScope(input);
   const subject = oneLine(filled(input.step, 'subject', () => render(plainEngine, compiled.subject, scope)));
   const html = filled(input.step, 'html', () => render(htmlEngine, compiled.html, scope));
   const text = filled(input.step, 'text', () => render(plainEngine, compiled.text, scope));
 
-  const { sender } = definition;
-  const from = { name: oneLine(sender.name), address: headerAddress(sender.address) };
-  const replyTo = { name: '', address: headerAddress(sender.replyTo) };
+  const from = { name: oneLine(identity.from.name), address: headerAddress(identity.from.address) };
+  const replyTo = { name: '', address: headerAddress(identity.replyTo) };
   const to = { name: oneLine(lead.name ?? ''), address: headerAddress(lead.email) };
   const listHeaders = {
-    'List-Unsubscribe': `<${headerUrl(unsubscribeUrl)}>`,
+    'List-Unsubscribe': listUnsubscribe(unsubscribeUrl, identity.unsubscribeAddress),
     'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click',
     'List-Id': `<${campaignId}.${domainOf(from.address)}>`,
     'Auto-Submitted': 'auto-generated',
+    'Feedback-ID': feedbackId(input, from.address),
     'Content-Language': oneLine(lead.locale),
   };
   // Derived, so that the same mail is the same bytes; quoted-printable never holds "=_".
@@ -80,7 +83,7 @@ export async function composeMessage(input: MessageInput): Promise<ComposedMessa
       'Message-ID': messageId,
       ...listHeaders,
     },
-    envelope: { from: from.address, to: [to.address] },
+    envelope: { from: headerAddress(identity.returnPath), to: [to.address], id: identity.envelopeId },
   };
 }
 
@@ -90,18 +93,30 @@ export function domainOf(address: string): string {
 }
 
 /** Text fit for a header: no line breaks or control characters, and nothing that turns the direction of reading. */
-function oneLine(text: string): string {
+export function oneLine(text: string): string {
   return text
     .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
     .replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '')
     .trim();
 }
 
-function headerAddress(address: string): string {
+/** An address as a header and an envelope take it, its domain in ASCII. @throws Error when it is none */
+export function headerAddress(address: string): string {
   const match = /^([^\s<>()[\],;:"\\@\p{Cc}]+)@([^\s<>()[\],;:"\\@\p{Cc}]+)$/u.exec(address);
   const domain = asciiDomain(match?.[2] ?? '');
   if (!match || domain === '') throw new Error('an address can not stand in a header');
   return `${match[1]}@${domain}`;
+}
+
+/** One-click by HTTPS first (RFC 8058), then by mail for readers that know no other way (RFC 2369). */
+function listUnsubscribe(url: string, address: string | null): string {
+  const byWeb = `<${headerUrl(url)}>`;
+  return address === null ? byWeb : `${byWeb}, <mailto:${headerAddress(address)}?subject=unsubscribe>`;
+}
+
+/** Campaign, step, stream and sender, by which Gmail's Postmaster Tools tells complaint rates apart; no person in it. */
+function feedbackId({ campaignId, step, stream }: MessageInput, address: string): string {
+  return `${campaignId.slice(0, 8)}:step${step}:${stream}:${domainOf(address)}`;
 }
 
 function headerUrl(url: string): string {
@@ -117,7 +132,8 @@ function mailbox({ name, address }: { name: string; address: string }): string {
   return name === '' ? address : `${/^[\p{L}\p{N} ]+$/u.test(name) ? name : JSON.stringify(name)} <${address}>`;
 }
 
-function utc(date: Date): string {
+/** A Date header's value (RFC 5322, 3.3). */
+export function utc(date: Date): string {
   return date.toUTCString().replace('GMT', '+0000');
 }
 

@@ -1,6 +1,7 @@
 import { filters as builtinFilters, type Context, type Emitter, Liquid, type Template } from 'liquidjs';
 import { DateTime, IANAZone } from 'luxon';
-import type { CampaignDefinition } from '../../domain/campaign';
+import { type CampaignDefinition, fromOfStep } from '../../domain/campaign';
+import { zoneOf } from '../../domain/time-zone';
 
 /** One thing that a template can print: `{{ path }}`. */
 export interface TemplateVariable {
@@ -127,7 +128,7 @@ export function templateScope(values: TemplateValues): Record<string, unknown> {
       attributes: lead.attributes,
     },
     product: { ...definition.product },
-    sender: { ...definition.sender },
+    sender: { ...definition.sender, address: fromOfStep(definition.sender, values.step).address },
     campaign: { name: definition.name, id: values.campaignId },
     step: { number: values.step, total: values.stepCount - 1 },
     // A Date for the filters, which prints itself in the lead's language where an author forgets them.
@@ -138,12 +139,25 @@ export function templateScope(values: TemplateValues): Record<string, unknown> {
   };
 }
 
-/** One of the two engines: `html` escapes whatever is printed, `plain` (subjects, text parts) prints it as it is. */
-export function createEngine(kind: 'html' | 'plain'): Liquid {
+/** Names for a template that is no campaign's, with the language and zone in which it prints dates. */
+export function scopeFor(
+  names: Record<string, unknown>,
+  reader: { locale: string; timeZone: string; now: Date },
+): Record<string, unknown> {
+  return { ...names, [READER]: readerFor(reader, reader.now) };
+}
+
+/**
+ * One of the two engines: `html` escapes whatever is printed, `plain` (subjects, text parts) prints it as it is.
+ *
+ * @param strict a name that has no value is an error, unless a template asks for it with `if` or gives a `default`
+ */
+export function createEngine(kind: 'html' | 'plain', strict = false): Liquid {
   const captured = new WeakMap<Context, Set<string>>();
   const engine = new Liquid({
     strictFilters: true,
-    strictVariables: false, // a lead without a name must still get its mail; unknown names are caught when publishing
+    strictVariables: strict, // a lead without a name must still get its mail; unknown names are caught when publishing
+    lenientIf: strict,
     ownPropertyOnly: true,
     templates: {}, // instead of the file system
     parseLimit: 1_000_000,
@@ -220,7 +234,7 @@ function parsed(engine: Liquid, source: string): Template[] {
 }
 
 /** Escapes text for HTML, in content and in quoted attributes. */
-function escapeHtml(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
@@ -255,7 +269,7 @@ function registerCapture(engine: Liquid, captured: WeakMap<Context, Set<string>>
 }
 
 /** An odd language or zone must not keep a lead from their mail. */
-function readerFor(lead: TemplateValues['lead'], now: Date): Reader {
+function readerFor(lead: Pick<TemplateValues['lead'], 'locale' | 'timeZone'>, now: Date): Reader {
   let locale = 'en';
   try {
     locale = Intl.getCanonicalLocales(lead.locale)[0] ?? locale;
@@ -272,7 +286,9 @@ function readerOf(context: Context): Reader {
 }
 
 function inWords(date: Date, { locale, timeZone }: Reader): string {
-  return DateTime.fromJSDate(date, { zone: timeZone }).setLocale(locale).toLocaleString(DateTime.DATE_FULL);
+  return DateTime.fromJSDate(date, { zone: zoneOf(timeZone) })
+    .setLocale(locale)
+    .toLocaleString(DateTime.DATE_FULL);
 }
 
 function asDate(value: unknown, { timeZone }: Reader): Date | null {

@@ -1,12 +1,15 @@
 import type { ConnectionOptions } from 'node:tls';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import type { AnswerPhase } from '../answers';
+import { createTokenSource, type OAuth2Client, TokenRefusal, type TokenSource } from '../oauth2';
 import { parseAnswer, refusalOf, SmtpRefusal } from './refusal';
 import { parseSmtpUrl, type SmtpServer } from './smtp-url';
 
 export interface CarrierOptions {
   /** `smtp://user:pass@host:port` or `smtps://…`; see `parseSmtpUrl`. */
   url: string;
+  /** Where access tokens come from, to log in by XOAUTH2 as the user whom the URL names; null or left out: by password. */
+  oauth2?: OAuth2Client | null;
   /** Most connections open at the same time; 5 unless told. */
   maxConnections?: number;
   /** Longest time from the DNS lookup to the end of AUTH; 20 s unless told. */
@@ -34,6 +37,15 @@ export interface SmtpLink {
   discard(): void;
 }
 
+/** Every connection was in use for as long as the caller would wait. */
+export class NoConnectionFree extends Error {
+  override readonly name = 'NoConnectionFree';
+
+  constructor() {
+    super('no SMTP connection came free');
+  }
+}
+
 interface CarrierStats {
   /** Lent out, or being opened. */
   inUse: number;
@@ -48,10 +60,12 @@ export interface Carrier {
   /**
    * Waits its turn (first come, first served) and lends a session that is ready for MAIL: a live idle one, else a new one.
    *
+   * @param patienceMs how long to wait for a turn; for ever when left out
    * @throws SmtpRefusal when no session can be had.
+   * @throws NoConnectionFree when its turn has not come in time.
    * @throws the signal's reason when it is aborted first.
    */
-  acquire(signal: AbortSignal): Promise<SmtpLink>;
+  acquire(signal: AbortSignal, patienceMs?: number): Promise<SmtpLink>;
   /** Turns new callers away, lets lent links finish, and resolves when every connection is closed. */
   close(): Promise<void>;
   stats(): CarrierStats;
@@ -84,7 +98,8 @@ const QUIT_TIMEOUT_MS = 1_000;
  * @throws TypeError when the URL is no good.
  */
 export function createCarrier(options: CarrierOptions): Carrier {
-  const server = parseSmtpUrl(options.url);
+  const tokens = options.oauth2 ? createTokenSource(options.oauth2) : null;
+  const server = parseSmtpUrl(options.url, tokens === null ? 'password' : 'access-token');
   const maxConnections = options.maxConnections ?? 5;
   const idleTimeoutMs = options.idleTimeoutMs ?? 30_000;
   const maxMessages = options.maxMessagesPerConnection ?? 100;
@@ -96,26 +111,32 @@ export function createCarrier(options: CarrierOptions): Carrier {
   let closing = false;
   let allReleased: (() => void) | undefined;
 
-  function takeSlot(signal: AbortSignal): Promise<void> {
+  function takeSlot(signal: AbortSignal, patienceMs: number | undefined): Promise<void> {
     if (inUse < maxConnections) {
       inUse++;
       return Promise.resolve();
     }
     return new Promise((resolve, reject) => {
+      const settle = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+      };
       const waiter: Waiter = {
         grant: () => {
-          signal.removeEventListener('abort', onAbort);
+          settle();
           resolve();
         },
         refuse: (reason) => {
-          signal.removeEventListener('abort', onAbort);
+          settle();
           reject(reason);
         },
       };
-      const onAbort = () => {
+      const leave = (reason: unknown) => {
         waiters.splice(waiters.indexOf(waiter), 1);
-        reject(signal.reason);
+        waiter.refuse(reason);
       };
+      const onAbort = () => leave(signal.reason);
+      const timer = patienceMs === undefined ? undefined : setTimeout(() => leave(new NoConnectionFree()), patienceMs);
       signal.addEventListener('abort', onAbort, { once: true });
       waiters.push(waiter);
     });
@@ -157,7 +178,10 @@ export function createCarrier(options: CarrierOptions): Carrier {
   }
 
   async function open(signal: AbortSignal): Promise<Session> {
-    const session = await openSession(server, options, signal);
+    const session =
+      tokens === null
+        ? await openSession(server, server.login?.pass ?? null, options, signal)
+        : await openByToken(server, tokens, options, signal);
     opened++;
     // Steady listeners: an 'error' without one would end the process, and a session that ends while idle must be forgotten.
     session.connection.on('error', () => {});
@@ -200,10 +224,10 @@ export function createCarrier(options: CarrierOptions): Carrier {
   }
 
   return {
-    async acquire(signal) {
+    async acquire(signal, patienceMs) {
       assertOpen();
       signal.throwIfAborted();
-      await takeSlot(signal);
+      await takeSlot(signal, patienceMs);
       try {
         return lend((await reuse(signal)) ?? (await open(signal)));
       } catch (error) {
@@ -235,8 +259,69 @@ export function createCarrier(options: CarrierOptions): Carrier {
   };
 }
 
-/** Connects, says EHLO, starts TLS where it must, and logs in. */
-function openSession(server: SmtpServer, options: CarrierOptions, signal: AbortSignal): Promise<Session> {
+/** Opens a session with an access token, and once more with a fresh one where the server has refused it. */
+async function openByToken(
+  server: SmtpServer,
+  tokens: TokenSource,
+  options: CarrierOptions,
+  signal: AbortSignal,
+): Promise<Session> {
+  for (let again = false; ; again = true) {
+    const token = await accessToken(tokens, signal);
+    try {
+      return await openSession(server, token, options, signal);
+    } catch (error) {
+      if (!(error instanceof SmtpRefusal) || error.code !== 535) throw error;
+      tokens.forget(token);
+      if (again) throw error;
+    }
+  }
+}
+
+async function accessToken(tokens: TokenSource, signal: AbortSignal): Promise<string> {
+  try {
+    return await tokens.token(signal);
+  } catch (error) {
+    if (!(error instanceof TokenRefusal)) throw error;
+    // A provider that says no to our grant says it to the sender; one that is silent or broken is a network matter.
+    const ours = error.status !== null && error.status < 500;
+    const judgement = { severity: 'soft', cause: ours ? 'us' : 'network', verdict: 'refused-us' } as const;
+    throw new SmtpRefusal(
+      { phase: 'auth', code: null, enhanced: null, judgement: { ...judgement, rule: 'no-access-token' } },
+      error.message,
+    );
+  }
+}
+
+/**
+ * Under its own name nodemailer would try other methods instead, with the token for a password, and would show a password
+ * as a token to a server that knows nothing else.
+ */
+const BY_TOKEN = 'ACCESS-TOKEN';
+
+/**
+ * The XOAUTH2 exchange (Google's and Microsoft's, older than RFC 7628): one command. A server that explains its refusal
+ * in a 334 gets the empty answer that it waits for before its 535.
+ */
+async function loginByToken({ auth, sendCommand }: SMTPConnection.CustomAuthenticationContext): Promise<void> {
+  const { user, pass } = auth.credentials;
+  const initial = Buffer.from(`user=${user}\u0001auth=Bearer ${pass}\u0001\u0001`).toString('base64');
+  let reply = await sendCommand(`AUTH XOAUTH2 ${initial}`);
+  if (reply.status === 334) reply = await sendCommand('');
+  if (reply.status !== 235) throw new Error('the access token was refused');
+}
+
+/**
+ * Connects, says EHLO, starts TLS where it must, and logs in.
+ *
+ * @param secret the password or access token; null where nobody logs in
+ */
+function openSession(
+  server: SmtpServer,
+  secret: string | null,
+  options: CarrierOptions,
+  signal: AbortSignal,
+): Promise<Session> {
   const timeoutMs = options.connectTimeoutMs ?? 20_000;
   // Our own timer covers everything up to the end of AUTH, which nodemailer's timeouts don't; theirs must not come first.
   const theirTimeoutMs = timeoutMs + 5_000;
@@ -253,6 +338,7 @@ function openSession(server: SmtpServer, options: CarrierOptions, signal: AbortS
     socketCloseTimeout: 0,
     name: options.name,
     tls: options.tls,
+    customAuth: { [BY_TOKEN]: loginByToken },
   });
   return new Promise((resolve, reject) => {
     let loggingIn = false;
@@ -291,9 +377,11 @@ function openSession(server: SmtpServer, options: CarrierOptions, signal: AbortS
         settle();
         resolve(session);
       };
-      if (server.credentials === null) return ready();
+      if (server.login === null || secret === null) return ready();
       loggingIn = true;
-      connection.login({ ...server.credentials }, (loginError) => (loginError ? onError(loginError) : ready()));
+      const credentials = { user: server.login.user, pass: secret };
+      const method = server.login.pass === null ? { method: BY_TOKEN } : {};
+      connection.login({ ...method, credentials }, (loginError) => (loginError ? onError(loginError) : ready()));
     });
   });
 }

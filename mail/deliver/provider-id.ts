@@ -3,8 +3,10 @@
  * standard for this (RFC 5321 leaves the text free), so an answer that fits none gives no id.
  */
 const PATTERNS: readonly RegExp[] = [
-  // Postfix "2.0.0 Ok: queued as 4bQ9…", SendGrid "Ok: queued as <id>", Haraka "Message Queued (UUID)", Exchange "Queued mail for delivery" (no id)
-  /\bqueued as:? <?([\w.@+-]{4,200})>?/i,
+  // Exchange "2.6.0 <id> [InternalId=…, Hostname=…] Queued mail for delivery": the Message-ID, ours or its own
+  /^<([\w.@+=-]{6,200})> \[internalid=/i,
+  // Postfix "2.0.0 Ok: queued as 4bQ9…", SendGrid the same, Yandex "Ok: queued on host as id", Haraka "Message Queued (UUID)"
+  /\bqueued (?:on \S+ )?as:? <?([\w.@+-]{4,200})>?/i,
   /\bmessage queued \(([\w.-]{4,200})\)/i,
   // Exim "OK id=1tXyzA-000abc-1B"
   /\bok id=([\w-]{6,200})/i,
@@ -16,6 +18,8 @@ const PATTERNS: readonly RegExp[] = [
   /\bok:? <([\w.@+=-]{6,200})>/i,
   // Amazon SES "Ok 0100018f…-000000"
   /^ok ([0-9a-f]{8,}(?:-[0-9a-f]+){1,8})$/i,
+  // SparkPost "OK 5D/89-12345-1A2B3C4D"
+  /^ok ([0-9a-f]{2}\/[0-9a-f]{2}-\d+-[0-9a-f]{4,})$/i,
   // Mailjet, Brevo, Zoho and others "… message-id: <…>" or "id: …"
   /\b(?:message-?id|queue-?id)[:=]\s*<?([\w.@+=-]{6,200})>?/i,
 ];

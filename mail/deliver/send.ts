@@ -11,6 +11,8 @@ export interface DeliveryRequest {
   from: string;
   /** The one recipient. */
   to: string;
+  /** ENVID (RFC 3461), which delivery reports hand back; used where the server knows DSN. */
+  envelopeId?: string;
   /** The composed message as it goes out: CRLF line ends (a bare CR or LF becomes CRLF), no dot-stuffing. */
   raw: Buffer;
   /**
@@ -25,7 +27,10 @@ export interface DeliveryRequest {
 }
 
 export type Delivery =
-  /** The server has taken it. `providerId` is the server's own id; `messageId` the Message-ID that it put in place of ours. */
+  /**
+   * The server has taken it. `providerId` is the server's own id, bare, as its events name it (a reply names it before the
+   * @); `messageId` the Message-ID that it is known to have put in place of ours, in angle brackets.
+   */
   | { kind: 'accepted'; code: number; enhanced: string | null; providerId: string | null; messageId: string | null }
   /** The server said no, to the envelope or to the message. It has accepted nothing. */
   | ({ kind: 'refused' } & Refusal)
@@ -152,6 +157,8 @@ interface Envelope {
   to: string;
   size: number;
   use8BitMime: boolean;
+  /** Failures and delays are wanted, and of ours only the headers back. */
+  dsn?: { id: string; return: 'headers'; notify: ('failure' | 'delay')[]; recipient: string };
   accepted?: string[];
   rejected?: string[];
   mailError?: Error;
@@ -174,7 +181,17 @@ function envelopeFor(link: SmtpLink, request: DeliveryRequest): Envelope | Deliv
   if (link.maxSizeBytes !== null && request.raw.length > link.maxSizeBytes) {
     return refusedHere('mail', 'content', 'larger-than-server-takes');
   }
-  return { from, to, size: request.raw.length, use8BitMime };
+  const { envelopeId } = request;
+  const wantsReports = envelopeId !== undefined && link.extensions.has('DSN') && isAsciiText(to);
+  return {
+    from,
+    to,
+    size: request.raw.length,
+    use8BitMime,
+    ...(wantsReports && {
+      dsn: { id: envelopeId, return: 'headers', notify: ['failure', 'delay'], recipient: `rfc822;${to}` },
+    }),
+  };
 }
 
 /** A refusal that needed no server: same shape, no codes. */

@@ -1,14 +1,16 @@
 import { simpleParser } from 'mailparser';
 import type { CompiledStep } from '../../../domain/campaign';
+import type { MailIdentity } from '../../../mail/compose/identity';
 import { composeMessage, domainOf, type MessageInput } from '../../../mail/compose/message';
-import { messageIdFor } from '../../../mail/compose/message-id';
 
-const messageId = messageIdFor({
-  enrollmentId: 'c0ffee00-0000-4000-8000-00000000000a',
-  step: 2,
-  copy: 0,
-  domain: 'shop.example',
-});
+const identity: MailIdentity = {
+  messageId: '<aaaabbbb@shop.example>',
+  from: { name: 'Marta Núñez', address: 'marta@shop.example' },
+  replyTo: 'respuestas@shop.example',
+  returnPath: 'bounces+ccccdddd@shop.example',
+  envelopeId: 'ccccdddd',
+  unsubscribeAddress: 'respuestas+eeeeffff@shop.example',
+};
 
 const compiled: CompiledStep = {
   subject: '{{ lead.firstName | default: "Hola" }}, ¿aún me recuerda?',
@@ -47,7 +49,8 @@ function input(
     step: 2,
     stepCount: 8,
     unsubscribeUrl: `https://shop.example/u/${'a1B2-_'.repeat(30)}`,
-    messageId,
+    identity,
+    stream: 'marketing',
     date: new Date('2025-12-10T09:15:00Z'),
     ...change,
     lead: { ...lead, ...change.lead },
@@ -65,28 +68,60 @@ test('what was composed is what a mail reader reads', async () => {
   expect(mail.replyTo?.value).toEqual([{ name: '', address: 'respuestas@shop.example' }]);
   expect(mail.subject).toBe('Ana, ¿aún me recuerda?');
   expect(mail.subject).toBe(message.subject);
-  expect(mail.messageId).toBe(messageId);
+  expect(mail.messageId).toBe('<aaaabbbb@shop.example>');
   expect(mail.date).toEqual(new Date('2025-12-10T09:15:00Z'));
   expect(mail.html).toBe(message.html);
   expect(mail.text).toBe(message.text);
   expect(message.html).toContain('<p>3 de septiembre de 2025 2/7</p>');
   expect(mail.headers.get('content-type')).toMatchObject({ value: 'multipart/alternative' });
-  expect(message.envelope).toEqual({ from: 'marta@shop.example', to: ['ana@correo.example'] });
+  expect(message.envelope).toEqual({
+    from: 'bounces+ccccdddd@shop.example',
+    to: ['ana@correo.example'],
+    id: 'ccccdddd',
+  });
 });
 
 test('P13: one-click unsubscribe is in the headers, unfolded (RFC 8058), and so is what kind of mail it is', async () => {
   const message = await composeMessage(input());
   const lines = headerLines(message.raw);
   const link = input().unsubscribeUrl;
-  expect(lines).toContain(`List-Unsubscribe: <${link}>`);
+  expect(lines).toContain(`List-Unsubscribe: <${link}>, <mailto:respuestas+eeeeffff@shop.example?subject=unsubscribe>`);
   expect(lines).toContain('List-Unsubscribe-Post: List-Unsubscribe=One-Click');
   expect(lines.map((line) => line.toLowerCase())).toContain(
     'list-id: <6e1c8f0a-0000-4000-8000-000000000001.shop.example>',
   );
   expect(lines).toContain('Auto-Submitted: auto-generated');
   expect(lines).toContain('Content-Language: es');
-  expect(message.headers).toMatchObject({ 'List-Unsubscribe': `<${link}>`, 'Message-ID': messageId });
+  expect(message.headers).toMatchObject({ 'Message-ID': '<aaaabbbb@shop.example>' });
+  expect(message.headers['List-Unsubscribe']).toContain(`<${link}>`);
 });
+
+test('P13: where no mailbox of ours would read it, List-Unsubscribe has no mailto', async () => {
+  const { raw } = await composeMessage(input({ identity: { ...identity, unsubscribeAddress: null } }));
+  expect(headerLines(raw)).toContain(`List-Unsubscribe: <${input().unsubscribeUrl}>`);
+});
+
+test.each(['requested', 'marketing', 'transactional'] as const)(
+  'Feedback-ID tells campaign, step, stream and sender apart, and no person: %s',
+  async (stream) => {
+    const one = await composeMessage(input({ stream }));
+    const other = await composeMessage(input({ stream, lead: { email: 'otra@correo.example', name: 'Otra' } }));
+    expect(one.headers['Feedback-ID']).toBe(`6e1c8f0a:step2:${stream}:shop.example`);
+    expect(other.headers['Feedback-ID']).toBe(one.headers['Feedback-ID']);
+    expect(headerLines(one.raw)).toContain(`Feedback-ID: 6e1c8f0a:step2:${stream}:shop.example`);
+  },
+);
+
+test.each(['from', 'replyTo', 'returnPath', 'unsubscribeAddress'] as const)(
+  'header injection: an identity whose %s would break out is refused',
+  async (part) => {
+    const evil = 'a@b.example>\r\nBcc: <c@d.example';
+    const broken = part === 'from' ? { from: { name: 'x', address: evil } } : { [part]: evil };
+    await expect(composeMessage(input({ identity: { ...identity, ...broken } }))).rejects.toThrow(
+      /^an address can not stand in a header$/,
+    );
+  },
+);
 
 test('on the wire it is plain ASCII in lines of at most 998 characters, ending in CRLF', async () => {
   const { raw } = await composeMessage(input({ lead: { attributes: { note: 'ñ€😀'.repeat(900) } } }));

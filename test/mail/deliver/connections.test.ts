@@ -1,6 +1,15 @@
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import { type Carrier, type CarrierOptions, createCarrier, type SmtpLink } from '../../../mail/deliver/connections';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import {
+  type Carrier,
+  type CarrierOptions,
+  createCarrier,
+  NoConnectionFree,
+  type SmtpLink,
+} from '../../../mail/deliver/connections';
 import { SmtpRefusal } from '../../../mail/deliver/refusal';
 import { deliver } from '../../../mail/deliver/send';
 import { type FaultyServer, faultyServer, type RealServer, realServer, type Script } from './smtp-servers';
@@ -99,6 +108,18 @@ describe('lending connections', () => {
     held.release();
     (await patient).release();
     expect(carrier.stats()).toMatchObject({ inUse: 0, waiting: 0, idle: 1 });
+  });
+
+  test('who has no more patience leaves the line to the others', async () => {
+    const server = await real();
+    const carrier = carrierTo(server.url, { maxConnections: 1 });
+    const held = await carrier.acquire(never());
+    const patient = carrier.acquire(never(), 60_000);
+    await expect(carrier.acquire(never(), 10)).rejects.toThrow(NoConnectionFree);
+    expect(carrier.stats()).toMatchObject({ inUse: 1, waiting: 1 });
+    held.release();
+    (await patient).release();
+    expect(carrier.stats()).toMatchObject({ inUse: 0, waiting: 0 });
   });
 
   test('an abort while connecting frees the place', async () => {
@@ -310,6 +331,32 @@ describe('opening a session', () => {
     expect(() => createCarrier({ url: `smtp://ana:secret@mail.example:25?ignoreTLS=true` })).toThrow('in the clear');
   });
 
+  test('a certificate for another name is refused, however trusted; with STARTTLS too', async () => {
+    // Made out to elsewhere.example, and its own authority.
+    const pem = readFileSync(join(__dirname, 'fixtures', 'elsewhere.pem'));
+    for (const [secure, url] of [
+      [true, 'smtps://127.0.0.1'],
+      [false, 'smtp://0.0.0.0'],
+    ] as const) {
+      const server = await real({ secure, key: pem, cert: pem });
+      const to = `${url}:${server.port}`;
+      const refusal = await refusalOf(carrierTo(to, { tls: { ca: [pem] } }).acquire(never()));
+      expect(refusal.message).toBe('smtp tls ERR_TLS_CERT_ALTNAME_INVALID');
+      expect((await refusalOf(carrierTo(to).acquire(never()))).message).toMatch(/^smtp tls [A-Z_]*(CERT|SIGNATURE)/);
+      const link = await carrierTo(to, { tls: { ca: [pem], servername: 'elsewhere.example' } }).acquire(never());
+      expect((await send(link)).kind).toBe('accepted');
+      link.release();
+      expect(server.messages).toHaveLength(1);
+    }
+  });
+
+  test('a STARTTLS that is offered and then refused ends the session', async () => {
+    const server = await faulty({ EHLO: '250-faulty.example\r\n250-STARTTLS\r\n250 8BITMIME' });
+    const refusal = await refusalOf(carrierTo(`smtp://0.0.0.0:${server.port}`).acquire(never()));
+    expect(refusal).toMatchObject({ phase: 'tls', judgement: { verdict: 'refused-us' } });
+    expect(server.commands.map((command) => command.slice(0, 4))).toEqual(['EHLO', 'STAR']);
+  });
+
   test.each([
     'mail.example',
     'http://mail.example',
@@ -319,5 +366,142 @@ describe('opening a session', () => {
   ])('a URL that is no good is refused without quoting it: %s', (url) => {
     expect(() => createCarrier({ url })).toThrow(TypeError);
     expect(() => createCarrier({ url })).toThrow(/^(?!.*(ana|mail\.example)).*SMTP URL/);
+  });
+});
+
+describe('logging in by access token (XOAUTH2)', () => {
+  /** A token endpoint that counts; `token-1`, `token-2` … */
+  async function tokenEndpoint(answer: (n: number) => object | null = (n) => ({ access_token: `token-${n}` })) {
+    const endpoint = { requests: 0, tokenUrl: '' };
+    const server = createHttpServer((_request, response) => {
+      const body = answer(++endpoint.requests);
+      response.writeHead(body === null ? 400 : 200).end(JSON.stringify(body ?? { error: 'invalid_grant' }));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    endpoint.tokenUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    closing.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return endpoint;
+  }
+  const closing: Array<() => void> = [];
+  afterEach(() => {
+    for (const close of closing.splice(0)) close();
+  });
+
+  const oauth2 = (tokenUrl: string) => ({
+    tokenUrl,
+    clientId: 'client-1',
+    clientSecret: 's3cret',
+    refreshToken: 'refresh-1',
+    scope: null,
+  });
+
+  /** A real server that takes these tokens only. */
+  async function tokenServer(good: Set<string>) {
+    const logins: unknown[] = [];
+    const server = await real({
+      authOptional: false,
+      allowInsecureAuth: true,
+      authMethods: ['XOAUTH2', 'PLAIN'],
+      onAuth(auth, _session, done) {
+        logins.push([auth.method, auth.username, auth.accessToken]);
+        if (auth.accessToken !== undefined && good.has(auth.accessToken)) return done(null, { user: 'ana' });
+        done(null, { data: { status: '401', schemes: 'bearer mac', scope: 'https://mail.example/' } });
+      },
+    });
+    return { server, logins, url: `smtp://ana%40shop.example@127.0.0.1:${server.port}` };
+  }
+
+  test('with the user of the URL; five connections ask for one token', async () => {
+    const endpoint = await tokenEndpoint();
+    const { url, logins, server } = await tokenServer(new Set(['token-1']));
+    const carrier = carrierTo(url, { oauth2: oauth2(endpoint.tokenUrl) });
+    const links = await Promise.all([1, 2, 3, 4, 5].map(() => carrier.acquire(never())));
+    for (const link of links) {
+      expect((await send(link)).kind).toBe('accepted');
+      link.release();
+    }
+    expect(logins).toEqual(Array.from({ length: 5 }, () => ['XOAUTH2', 'ana@shop.example', 'token-1']));
+    expect(server.messages).toHaveLength(5);
+    expect(endpoint.requests).toBe(1);
+  });
+
+  test('a token that is refused (334 with the reason, then 535) is replaced by a fresh one, once', async () => {
+    const endpoint = await tokenEndpoint();
+    const { url, logins } = await tokenServer(new Set(['token-2']));
+    const carrier = carrierTo(url, { oauth2: oauth2(endpoint.tokenUrl) });
+    const link = await carrier.acquire(never());
+    expect((await send(link)).kind).toBe('accepted');
+    link.release();
+    expect(logins.map((login) => (login as unknown[])[2])).toEqual(['token-1', 'token-2']);
+    expect(carrier.stats()).toMatchObject({ opened: 1, inUse: 0, idle: 1 });
+  });
+
+  test('P5 a fresh one that is refused too is a refusal of us, in codes only, and is not kept', async () => {
+    const endpoint = await tokenEndpoint();
+    const { url, logins } = await tokenServer(new Set(['token-3']));
+    const carrier = carrierTo(url, { oauth2: oauth2(endpoint.tokenUrl) });
+    const refusal = await refusalOf(carrier.acquire(never()));
+    expect(refusal.message).toMatch(/^smtp auth 535( 5\.7\.\d)?$/);
+    expect(refusal.judgement).toMatchObject({ verdict: 'refused-us', cause: 'us' });
+    expect(logins).toHaveLength(2);
+    (await carrier.acquire(never())).release();
+    expect(endpoint.requests).toBe(3);
+  });
+
+  test('a server that answers 535 at once and hangs up, as Microsoft does', async () => {
+    const endpoint = await tokenEndpoint();
+    const server = await faulty({ AUTH: { last: '535 5.7.3 Authentication unsuccessful [ana@shop.example]' } });
+    const carrier = carrierTo(`smtp://ana@127.0.0.1:${server.port}`, { oauth2: oauth2(endpoint.tokenUrl) });
+    const refusal = await refusalOf(carrier.acquire(never()));
+    expect(refusal.message).toBe('smtp auth 535 5.7.3');
+    expect(server.connections).toBe(2);
+    expect(endpoint.requests).toBe(2);
+    const sent = server.commands.filter((command) => command.startsWith('AUTH'));
+    expect(sent.map((command) => Buffer.from(command.slice('AUTH XOAUTH2 '.length), 'base64').toString())).toEqual([
+      'user=ana\u0001auth=Bearer token-1\u0001\u0001',
+      'user=ana\u0001auth=Bearer token-2\u0001\u0001',
+    ]);
+  });
+
+  test('any other refusal is not the token’s fault', async () => {
+    const endpoint = await tokenEndpoint();
+    const server = await faulty({ AUTH: '454 4.7.0 later' });
+    const carrier = carrierTo(`smtp://ana@127.0.0.1:${server.port}`, { oauth2: oauth2(endpoint.tokenUrl) });
+    expect((await refusalOf(carrier.acquire(never()))).message).toBe('smtp auth 454 4.7.0');
+    expect((await refusalOf(carrier.acquire(never()))).message).toBe('smtp auth 454 4.7.0');
+    expect(endpoint.requests).toBe(1);
+  });
+
+  test('no token is to be had: refused before the server is spoken to', async () => {
+    const endpoint = await tokenEndpoint(() => null);
+    const server = await faulty({});
+    const carrier = carrierTo(`smtp://ana@127.0.0.1:${server.port}`, { oauth2: oauth2(endpoint.tokenUrl) });
+    const refusal = await refusalOf(carrier.acquire(never()));
+    expect(refusal.message).toBe('smtp auth oauth2 400 invalid_grant');
+    expect(refusal.judgement).toMatchObject({ verdict: 'refused-us', cause: 'us', rule: 'no-access-token' });
+    expect(server.connections).toBe(0);
+    expect(carrier.stats()).toMatchObject({ inUse: 0 });
+  });
+
+  test('a password is never shown as a token', async () => {
+    const server = await faulty({ EHLO: '250-faulty.example\r\n250 AUTH XOAUTH2', AUTH: '535 5.7.8 no' });
+    await refusalOf(carrierTo(`smtp://ana:secret@127.0.0.1:${server.port}`).acquire(never()));
+    expect(server.commands.filter((command) => command.startsWith('AUTH XOAUTH2'))).toEqual([]);
+  });
+
+  test.each([
+    ['smtp://mail.example', 'a user and no password'],
+    ['smtp://ana:secret@mail.example', 'a user and no password'],
+    ['smtp://ana@mail.example?ignoreTLS=true', 'in the clear'],
+  ])('%s is no good with it', (url, why) => {
+    expect(() => createCarrier({ url, oauth2: oauth2('https://login.example/token') })).toThrow(why);
+  });
+
+  test('and a user without a password is no good without it', () => {
+    expect(() => createCarrier({ url: 'smtp://ana@mail.example' })).toThrow('both a user and a password');
   });
 });

@@ -20,6 +20,23 @@ test.each([
     'OK <AM0PR01MB1234@AM0PR01MB1234.eurprd01.prod.outlook.com> [Hostname=AM0PR01MB1234]',
     'AM0PR01MB1234@AM0PR01MB1234.eurprd01.prod.outlook.com',
   ],
+  [
+    'Exchange',
+    '<6b36518e-14b1@shop.example> [InternalId=23138874, Hostname=AM0PR01MB1234] 5123 bytes in 0.1 Queued mail for delivery',
+    '6b36518e-14b1@shop.example',
+  ],
+  [
+    'Yandex',
+    'Ok: queued on smtp3m.mail.yandex.example as 1430081058-6ltgNFKSir-iHEKdOrm',
+    '1430081058-6ltgNFKSir-iHEKdOrm',
+  ],
+  ['Postmark', 'Ok: queued as b7bc2f4a-e38e-4336-af7d-e6c392c2f817', 'b7bc2f4a-e38e-4336-af7d-e6c392c2f817'],
+  [
+    'Brevo',
+    'OK: queued as <202512100915.12345678901@smtp-relay.example>',
+    '202512100915.12345678901@smtp-relay.example',
+  ],
+  ['SparkPost', 'OK 5D/89-12345-1A2B3C4D', '5D/89-12345-1A2B3C4D'],
   ['Mailgun', 'Great success', null],
   ['maildev', 'Message queued', null],
   ['smtp-server', 'OK: message queued', null],

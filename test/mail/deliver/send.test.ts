@@ -460,6 +460,59 @@ describe('deadline and abort', () => {
   });
 });
 
+describe('delivery reports (RFC 3461)', () => {
+  const DSN = '250-faulty.example\r\n250-8BITMIME\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES';
+  const envelope = (server: FaultyServer) => server.commands.filter((command) => /^(MAIL|RCPT)/.test(command));
+
+  test('are asked for where the server knows how: ENVID, headers only, failures and delays, the address as we had it', async () => {
+    for (const EHLO of [DSN, DSN.replace('250-DSN', '250-PIPELINING\r\n250-DSN')]) {
+      const server = await faulty({ EHLO });
+      const { result } = await send(carrierTo(server.url), { envelopeId: 'abc234', to: 'maria+shop=x@lead.example' });
+      expect(result.kind).toBe('accepted');
+      expect(envelope(server)).toEqual([
+        'MAIL FROM:<bounces@shop.example> BODY=8BITMIME RET=HDRS ENVID=abc234',
+        // xtext: `+` and `=` are written as hex (section 4).
+        'RCPT TO:<maria+shop=x@lead.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;maria+2Bshop+3Dx@lead.example',
+      ]);
+    }
+  });
+
+  test('a server that takes them hands them on', async () => {
+    const seen: Array<Record<string, unknown>> = [];
+    const server = await real({
+      hideDSN: false,
+      onRcptTo(address, session, done) {
+        seen.push({ ...session.envelope.dsn, ...address.dsn });
+        done();
+      },
+    });
+    expect((await send(carrierTo(server.url), { envelopeId: 'abc234' })).result.kind).toBe('accepted');
+    expect(seen).toEqual([{ ret: 'HDRS', envid: 'abc234', notify: ['FAILURE', 'DELAY'], orcpt: `rfc822;${TO}` }]);
+  });
+
+  test('the ENVID can not break out of the command', async () => {
+    const server = await faulty({ EHLO: DSN });
+    await send(carrierTo(server.url), { envelopeId: 'a b>\r\nRCPT TO:<eve@evil.example' });
+    expect(envelope(server)).toHaveLength(2);
+    expect(envelope(server)[0]).toContain('ENVID=a+20b>+0D+0ARCPT+20TO:<eve@evil.example');
+  });
+
+  test.each<[string, Script, Partial<DeliveryRequest>]>([
+    ['a server that does not know how', {}, { envelopeId: 'abc234' }],
+    ['a message without an ENVID', { EHLO: DSN }, {}],
+    [
+      'an address that ORCPT has no room for',
+      { EHLO: DSN.replace('250-DSN', '250-SMTPUTF8\r\n250-DSN') },
+      { envelopeId: 'abc234', to: 'begoña@lead.example' },
+    ],
+  ])('not of %s', async (_what, script, request) => {
+    const server = await faulty(script);
+    expect((await send(carrierTo(server.url), request)).result.kind).toBe('accepted');
+    expect(envelope(server)).toHaveLength(2);
+    expect(envelope(server).join(' ')).not.toMatch(/RET=|ENVID=|NOTIFY=|ORCPT=/);
+  });
+});
+
 describe('what a server cannot be given', () => {
   test('an address outside ASCII goes with SMTPUTF8 where the server knows it', async () => {
     const server = await real();
