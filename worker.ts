@@ -1,9 +1,16 @@
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createActivities } from './activities';
+import type { StreamExit } from './activities/send-message';
 import type { Config } from './config';
 import { createDb, type Db } from './db/client';
+import { STREAMS, type Stream } from './domain/streams';
+import { composeForward } from './mail/compose/forward';
 import { type Carrier, createCarrier } from './mail/deliver/connections';
+import { createSigner } from './mail/deliver/signing';
+import { createUnderstand, createUnderstandEvent } from './mail/receive/understand';
 import { createTemporalClient } from './temporal/client';
+import { runInbound } from './temporal/inbound';
+import { createJourneys } from './temporal/journeys';
 import type { Log } from './temporal/log';
 import { runReconciler } from './temporal/reconciler';
 import { registerSearchAttributes } from './temporal/search-attributes';
@@ -49,18 +56,20 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
   try {
     await registerSearchAttributes(client, config.temporalNamespace);
     if (config.mailBlocked !== null) log.error({}, config.mailBlocked);
-    for (const taskQueue of [JOURNEYS_QUEUE, ...Object.values(MAIL_QUEUES)]) {
-      const carrier = createCarrier({ url: config.smtpUrl, maxConnections: config.smtpConnections });
-      carriers.push(carrier);
+    for (const stream of [null, ...STREAMS]) {
+      const exit = stream === null ? null : exitOf(config, stream);
+      if (exit !== null) carriers.push(exit.carrier);
       workers.push(
         await Worker.create({
           connection,
           namespace: config.temporalNamespace,
-          taskQueue,
-          activities: createActivities({ ...depsOf(config, db, carrier), stopping: reconciling.signal }),
+          taskQueue: stream === null ? JOURNEYS_QUEUE : MAIL_QUEUES[stream],
+          activities: createActivities({ ...depsOf(config, db, exit), stopping: reconciling.signal }),
           shutdownGraceTime: SHUTDOWN_GRACE_MS,
           maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
-          ...(taskQueue === JOURNEYS_QUEUE ? workflowOptions(bundle) : mailOptions(config)),
+          // Transactional mail brings its own workflows along, so that no backlog of journeys stands before it (promise P8).
+          ...(stream === null || stream === 'transactional' ? workflowOptions(bundle) : {}),
+          ...(stream === null ? {} : mailOptions(config, stream)),
         }),
       );
     }
@@ -74,13 +83,29 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
-  const reconciler = runReconciler({ client, db, log }, reconciling.signal);
+  const reconciler = runReconciler(
+    { client, db, log, alertMail: { operators: config.operators, from: config.staffFrom } },
+    reconciling.signal,
+  );
+  const journeys = createJourneys(client, db, log);
+  const inbound = runInbound(
+    {
+      db,
+      journeys,
+      log,
+      understand: createUnderstand(config.tokenKeys),
+      understandEvent: createUnderstandEvent(config.tokenKeys),
+      deps: { ...config, composeForward },
+    },
+    reconciling.signal,
+  );
   const finished = Promise.all(runs)
     .then(() => {})
     .finally(async () => {
       // One that fails takes the others down, so that whoever started this process notices and starts it again.
       stop();
-      await Promise.allSettled([...runs, reconciler]);
+      await Promise.allSettled([...runs, reconciler, inbound]);
+      await journeys.settled();
       await cleanUp();
     });
   return {
@@ -92,9 +117,19 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
   };
 }
 
-function depsOf(config: Config, db: Db, carrier: Carrier) {
-  const { publicUrl, tokenKeys, addressKeys, timeFactor, mailBlocked } = config;
-  return { db, carrier, publicUrl, tokenKeys, addressKeys, timeFactor, mailBlocked };
+function exitOf(config: Config, stream: Stream): StreamExit {
+  const { url, oauth2, connections, returnPath } = config.smtp[stream];
+  return {
+    stream,
+    carrier: createCarrier({ url, oauth2, maxConnections: connections }),
+    sign: createSigner(config.dkimKeys, url),
+    returnPath,
+  };
+}
+
+function depsOf(config: Config, db: Db, exit: StreamExit | null) {
+  const { publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, mailBlocked } = config;
+  return { db, exit, publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, mailBlocked };
 }
 
 function workflowOptions(bundle: { codePath: string } | undefined): Partial<WorkerOptions> {
@@ -105,7 +140,7 @@ function workflowOptions(bundle: { codePath: string } | undefined): Partial<Work
   };
 }
 
-function mailOptions(config: Config): Partial<WorkerOptions> {
+function mailOptions(config: Config, stream: Stream): Partial<WorkerOptions> {
   // Twice the connections: one message is composed and claimed while another is on the wire.
-  return { maxConcurrentActivityTaskExecutions: config.smtpConnections * 2 };
+  return { maxConcurrentActivityTaskExecutions: config.smtp[stream].connections * 2 };
 }

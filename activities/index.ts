@@ -1,11 +1,13 @@
 import { type ConcludeDeps, createConclude } from './conclude';
 import { withBareFailures } from './failures';
 import { createAbandonImport, createImportLeads, type ImportLeadsDeps } from './import-leads';
-import { createSendStep, type SendStepDeps } from './send-step';
+import type { SendMessageDeps } from './send-message';
+import { createSendStep } from './send-step';
 import { createSendTest, type SendTestDeps } from './send-test';
+import { createAbandonTransactional, createSendTransactional, type SendTransactionalDeps } from './send-transactional';
 
 /** What the activities need of the process they run in. */
-export type ActivityDeps = SendStepDeps & SendTestDeps & ConcludeDeps & ImportLeadsDeps;
+export type ActivityDeps = SendMessageDeps & SendTestDeps & SendTransactionalDeps & ConcludeDeps & ImportLeadsDeps;
 
 /** Everything that our workflows may do to the world. */
 export function createActivities(deps: ActivityDeps) {
@@ -15,6 +17,8 @@ export function createActivities(deps: ActivityDeps) {
     importLeads: withBareFailures(createImportLeads(deps)),
     abandonImport: withBareFailures(createAbandonImport(deps)),
     sendTest: withBareFailures(createSendTest(deps)),
+    sendTransactional: withBareFailures(createSendTransactional(deps)),
+    abandonTransactional: withBareFailures(createAbandonTransactional(deps)),
   };
 }
 

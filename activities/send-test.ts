@@ -1,18 +1,25 @@
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import type { Db } from '../db/client';
 import { findTestSend, isUndeliverable, type QueuedTestSend, queuedTestSend, settleTestSend } from '../db/test-sends';
+import { fromOfStep } from '../domain/campaign';
 import { testMark } from '../domain/example-lead';
-import { type ComposedMessage, composeMessage, domainOf } from '../mail/compose/message';
-import { messageIdFor } from '../mail/compose/message-id';
-import type { Carrier, SmtpLink } from '../mail/deliver/connections';
+import type { TokenKey } from '../domain/unsubscribe-token';
+import { mailIdentity } from '../mail/compose/identity';
+import { type ComposedMessage, composeMessage } from '../mail/compose/message';
+import type { SmtpLink } from '../mail/deliver/connections';
 import { SmtpRefusal } from '../mail/deliver/refusal';
 import { deliver } from '../mail/deliver/send';
+import { MissingDkimKey } from '../mail/deliver/signing';
 import { withHeartbeat } from './heartbeat';
+import type { StreamExit } from './send-message';
 
 export interface SendTestDeps {
   db: Db;
-  carrier: Carrier;
+  /** Null on a queue that carries no mail. */
+  exit: StreamExit | null;
   publicUrl: string;
+  replyAddress: string | null;
+  tokenKeys: readonly TokenKey[];
   /** Why no mail may leave; null when it may. */
   mailBlocked: string | null;
 }
@@ -46,16 +53,18 @@ export function createSendTest(deps: SendTestDeps): (input: { testSendId: string
 
 async function sendOnce(deps: SendTestDeps, test: QueuedTestSend, cancelled: AbortSignal): Promise<Attempt> {
   if (deps.mailBlocked !== null) return { state: 'refused', code: 'mail_blocked' };
+  const { exit } = deps;
+  if (exit === null) throw new Error('this queue carries no mail');
   if (await isUndeliverable(deps.db, test.content.hashes)) return { state: 'refused', code: 'undeliverable' };
   let message: ComposedMessage;
   try {
-    message = await compose(deps, test);
-  } catch {
-    return { state: 'refused', code: 'not_fillable' };
+    message = await compose(deps, exit, test);
+  } catch (error) {
+    return { state: 'refused', code: error instanceof MissingDkimKey ? 'not_signed' : 'not_fillable' };
   }
   let link: SmtpLink;
   try {
-    link = await deps.carrier.acquire(AbortSignal.any([cancelled, AbortSignal.timeout(CONNECTION_MS)]));
+    link = await exit.carrier.acquire(AbortSignal.any([cancelled, AbortSignal.timeout(CONNECTION_MS)]));
   } catch (error) {
     if (cancelled.aborted) throw new CancelledFailure('cancelled before anything was handed over');
     if (error instanceof SmtpRefusal) return { retry: 'smtp_refused', code: error.message };
@@ -102,10 +111,15 @@ async function handOver(
   }
 }
 
-async function compose(deps: SendTestDeps, test: QueuedTestSend): Promise<ComposedMessage> {
+async function compose(deps: SendTestDeps, exit: StreamExit, test: QueuedTestSend): Promise<ComposedMessage> {
   const { definition, compiled, stepCount, requestedAt, consentSource } = test.content;
-  const domain = domainOf(definition.sender.address);
-  return await composeMessage({
+  const identity = mailIdentity(
+    { kind: 'test', id: test.testSendId },
+    { from: fromOfStep(definition.sender, test.step), replyTo: definition.sender.replyTo },
+    { ...deps, returnPath: exit.returnPath },
+  );
+  const date = new Date();
+  const message = await composeMessage({
     compiled: { ...compiled, subject: `${testMark(definition.locale)} ${compiled.subject}` },
     definition,
     campaignId: test.campaignId,
@@ -116,9 +130,11 @@ async function compose(deps: SendTestDeps, test: QueuedTestSend): Promise<Compos
     stepCount,
     // Leads nowhere: a test must not be able to unsubscribe anybody.
     unsubscribeUrl: `${deps.publicUrl}/u/preview`,
-    messageId: messageIdFor({ enrollmentId: test.testSendId, step: test.step, copy: 0, domain }),
-    date: new Date(),
+    identity,
+    stream: exit.stream,
+    date,
   });
+  return { ...message, raw: await exit.sign(message.raw, identity.from.address, date) };
 }
 
 function isLastAttempt(): boolean {

@@ -17,10 +17,19 @@ import { campaignPreviewRoutes } from './routes/campaign-previews';
 import { campaignRoutes } from './routes/campaigns';
 import { enrollmentRoutes } from './routes/enrollments';
 import { importRoutes } from './routes/imports';
+import { inboundRoutes } from './routes/inbound';
+import { inboxRoutes } from './routes/inbox';
 import { leadRoutes } from './routes/leads';
+import { privacyRequestRoutes } from './routes/privacy-requests';
+import { reopeningRoutes } from './routes/reopening';
+import { sendingRoutes } from './routes/sending';
+import { sendingDomainRoutes } from './routes/sending-domains';
+import { staffLinkRoutes } from './routes/staff-links';
 import { stopRoutes } from './routes/stops';
 import { testSendRoutes } from './routes/test-sends';
+import { transactionalRoutes } from './routes/transactional';
 import { unsubscribeRoutes } from './routes/unsubscribe';
+import { webhookRoutes } from './routes/webhooks';
 import { validatorCompiler } from './validation';
 
 export interface AppOptions extends ApiContext {
@@ -74,6 +83,8 @@ export async function buildApp(options: AppOptions): Promise<Api> {
   healthRoutes(app, options, options.pingTemporal);
   problemPages(app);
   unsubscribeRoutes(app, options);
+  staffLinkRoutes(app, options);
+  webhookRoutes(app, options);
 
   await app.register(
     async (scope) => {
@@ -88,6 +99,13 @@ export async function buildApp(options: AppOptions): Promise<Api> {
       leadRoutes(v1, options);
       importRoutes(v1, options);
       stopRoutes(v1, options);
+      reopeningRoutes(v1, options);
+      inboxRoutes(v1, options);
+      privacyRequestRoutes(v1, options);
+      sendingRoutes(v1, options);
+      transactionalRoutes(v1, options);
+      inboundRoutes(v1, options);
+      sendingDomainRoutes(v1, options);
     },
     { prefix: '/v1' },
   );

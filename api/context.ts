@@ -8,7 +8,9 @@ import type {
 } from 'fastify';
 import type { Config } from '../config';
 import type { Db } from '../db/client';
+import type { Dns } from '../domain/dns';
 import type { Journeys } from '../temporal/journeys';
+import type { GetText } from './webhooks/sns';
 
 /** Our Fastify: schemas are TypeBox, and give validation, types and the OpenAPI document. */
 export type Api = FastifyInstance<
@@ -23,6 +25,23 @@ export type Api = FastifyInstance<
 export interface ApiContext {
   db: Db;
   journeys: Journeys;
-  config: Pick<Config, 'publicUrl' | 'apiKeys' | 'addressKeys' | 'tokenKeys' | 'timeFactor' | 'mailBlocked'>;
+  config: Pick<
+    Config,
+    | 'publicUrl'
+    | 'apiKeys'
+    | 'addressKeys'
+    | 'tokenKeys'
+    | 'replyAddress'
+    | 'staffFrom'
+    | 'timeFactor'
+    | 'mailBlocked'
+    | 'webhooks'
+    | 'smtp'
+    | 'dkimKeys'
+  >;
   clock: () => Date;
+  /** Asks what is published about a domain. */
+  dns: Dns;
+  /** Fetches a certificate from Amazon SNS, and confirms subscriptions there; over the network where it is left out. */
+  getText?: GetText;
 }

@@ -19,6 +19,11 @@ const TAGS = [
   { name: 'leads', description: 'Everything that happened to a person, and why.' },
   { name: 'stops', description: 'Purchases, replies and unsubscribes: each ends the mail at once.' },
   { name: 'imports', description: 'Hand over a file of leads.' },
+  { name: 'transactional', description: 'The shop’s own mail: orders, invoices, account data.' },
+  { name: 'sending', description: 'Limits and state of the streams of mail, and the domains that they are from.' },
+  { name: 'inbox', description: 'Mail that was received, what it was found to be, and what followed.' },
+  { name: 'privacy', description: 'What people ask about their data.' },
+  { name: 'webhooks', description: 'What mail providers tell of mails; each proves itself in its own way.' },
   { name: 'public', description: 'What leads open; no key is needed.' },
   { name: 'health', description: 'For load balancers and operators; no key is needed.' },
 ];
@@ -61,9 +66,11 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
 }
 
 function withIdempotencyKey(schema: FastifySchema): FastifySchema {
+  const own = schema.headers as { properties?: object } | undefined;
   const headers = {
     type: 'object',
     properties: {
+      ...own?.properties,
       'Idempotency-Key': {
         type: 'string',
         minLength: 1,

@@ -26,6 +26,13 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     title: 'A valid API key is needed',
     about: 'Send one of the keys of RECUERDA_API_KEY as `Authorization: Bearer <key>`.',
   },
+  'bad-signature': {
+    status: 401,
+    title: 'The webhook does not prove who sent it',
+    about:
+      'Its signature, or its user and password, is not the one that is set for this provider. Compare the WEBHOOK_ setting ' +
+      'with what the provider shows.',
+  },
   'not-found': {
     status: 404,
     title: 'There is no such thing',
@@ -51,6 +58,18 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     title: 'The campaign can not be published as it is',
     about: '`errors` lists everything that is wrong, with a pointer, and with line and column inside a template.',
   },
+  'template-not-usable': {
+    status: 422,
+    title: 'The transactional template can not be used as it is',
+    about: '`errors` lists everything that is wrong, with a pointer, and with line and column inside a template.',
+  },
+  'not-fillable': {
+    status: 422,
+    title: 'The mail can not be made from this data',
+    about:
+      'The template asks for something that `data` does not hold, or does something with it that can not be done. Nothing ' +
+      'was accepted. `errors` says what; a template may ask with `if` or give a `default` for what may be missing.',
+  },
   'address-suppressed': {
     status: 409,
     title: 'This address may not be written to',
@@ -62,6 +81,23 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     status: 409,
     title: 'The enrollment has ended',
     about: 'An enrollment ends once, with one outcome, and stays so. Enroll the lead again to start anew.',
+  },
+  'already-open': {
+    status: 409,
+    title: 'Another enrollment of this person is open',
+    about: 'A person has at most one open enrollment in a campaign. Snooze or cancel the open one instead.',
+  },
+  'not-reopenable': {
+    status: 409,
+    title: 'This enrollment can not be reopened',
+    about:
+      'Only an enrollment that ended as replied, cancelled or bounced is reopened, while the person has not bought and ' +
+      'steps are left. Who unsubscribed or complained is written to again only if they ask themselves.',
+  },
+  'not-processed': {
+    status: 409,
+    title: 'It was not processed yet',
+    about: 'What was received is kept first and looked at a moment later. Try again in a few seconds.',
   },
   'idempotency-mismatch': {
     status: 409,

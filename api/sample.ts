@@ -1,12 +1,14 @@
 import { DateTime, Duration } from 'luxon';
 import { type Static, Type } from 'typebox';
+import type { Config } from '../config';
 import type { Db } from '../db/client';
 import { findLead } from '../db/leads';
-import type { CampaignDefinition } from '../domain/campaign';
+import { type CampaignDefinition, fromOfStep } from '../domain/campaign';
 import { type ExampleLead, exampleLead } from '../domain/example-lead';
 import { Problem } from '../domain/problem';
-import { type ComposedMessage, composeMessage, domainOf } from '../mail/compose/message';
-import { messageIdFor } from '../mail/compose/message-id';
+import { streamOfStep } from '../domain/streams';
+import { mailIdentity } from '../mail/compose/identity';
+import { type ComposedMessage, composeMessage } from '../mail/compose/message';
 import type { StepContent } from './campaign-content';
 import { invalidField } from './problems';
 import { addressOf, Id, localeOf, timeZoneOf } from './schemas';
@@ -128,10 +130,11 @@ export const EXAMPLE_ENROLLMENT_ID = '00000000-0000-4000-8000-000000000000';
 export async function composeSample(
   content: Pick<StepContent, 'definition' | 'compiled' | 'stepCount'>,
   sample: Pick<Sample, 'lead' | 'consentSource'> & { requestedAt: Date },
-  place: { campaignId: string; step: number; enrollmentId: string; publicUrl: string; date: Date },
+  place: { campaignId: string; step: number; enrollmentId: string; date: Date },
+  settings: Pick<Config, 'publicUrl' | 'replyAddress' | 'tokenKeys'>,
 ): Promise<ComposedMessage> {
-  const { step, publicUrl, enrollmentId, ...rest } = place;
-  const domain = domainOf(content.definition.sender.address);
+  const { step, enrollmentId, ...rest } = place;
+  const { publicUrl } = settings;
   try {
     return await composeMessage({
       ...content,
@@ -139,7 +142,12 @@ export async function composeSample(
       ...rest,
       step,
       unsubscribeUrl: `${publicUrl}/u/preview`,
-      messageId: messageIdFor({ enrollmentId, step, copy: 0, domain }),
+      identity: mailIdentity(
+        { kind: 'enrollment', id: enrollmentId, step, copy: 0 },
+        { from: fromOfStep(content.definition.sender, step), replyTo: content.definition.sender.replyTo },
+        { ...settings, returnPath: null },
+      ),
+      stream: streamOfStep(step),
     });
   } catch (error) {
     const detail = error instanceof Error ? error.message : 'can not be filled';

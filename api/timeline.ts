@@ -80,6 +80,30 @@ function sentenceOf({ kind, step, detail }: LeadEvent): string {
       return endedText(detail);
     case 'suppressed':
       return suppressedText(detail);
+    case 'received':
+      return receivedText(detail);
+    case 'review-decided':
+      return detail.by === 'time'
+        ? 'Nobody decided what their message was in time: it counts as a reply.'
+        : `A person decided that their message is: ${detail.kind} (it was taken for: ${detail.was}).`;
+    case 'message-resolved':
+      return `${what} has reached its mail server after all: something came back about it.`;
+    case 'message-reported':
+      return `${what}: ${REPORTS[String(detail.report)] ?? String(detail.report)}${answer}.`;
+    case 'waits-for-return':
+      return `They are away until ${detail.returnDate}: what comes next waits, and is due at ${detail.dueAt}.`;
+    case 'forwarded':
+      return 'Their message was handed to the salespeople.';
+    case 'privacy-request':
+      return `They ask about their data (${detail.request}). An answer is due by ${detail.dueAt}.`;
+    case 'snoozed':
+      return `Put to rest ${viaText(detail.via)}: what comes next is due at ${detail.dueAt}.`;
+    case 'reopened':
+      return typeof detail.as === 'string'
+        ? `Reopened ${viaText(detail.via)}: it goes on as enrollment ${detail.as}.`
+        : `Goes on after enrollment ${detail.from}, ${viaText(detail.via)}. What comes next is due at ${detail.dueAt}.`;
+    case 'left-ended':
+      return 'The salespeople have seen the answer and leave it at that.';
     case 'consent-withdrawn':
       return 'The consent was withdrawn: no more nudges are sent.';
     case 'stop-without-effect':
@@ -98,6 +122,8 @@ function messageName(step: number, copy: number): string {
 function viaText(via: unknown): string {
   if (typeof via !== 'string') return '';
   if (via === 'api') return 'through the API';
+  if (via === 'staff-link') return 'by the salespeople';
+  if (via === 'decision') return 'because their message was no reply';
   return via.startsWith('import:') ? `by import ${via.slice('import:'.length)}` : `by ${via}`;
 }
 
@@ -116,10 +142,39 @@ function askedAgainText(detail: Record<string, unknown>): string {
   return `Asked again ${viaText(detail.via)}. ${info}${next}.`;
 }
 
+const REPORTS: Readonly<Record<string, string>> = {
+  delivered: 'it was delivered',
+  delayed: 'the receiving side has not delivered it yet',
+  'bounced-soft': 'it came back, for now',
+  'bounced-hard': 'it came back for good',
+  complained: 'it was reported as spam',
+};
+
+const RECEIVED: Readonly<Record<string, string>> = {
+  reply: 'They have answered',
+  'auto-reply': 'An automatic answer came',
+  bounce: 'A mail came back',
+  complaint: 'A complaint came',
+  unsubscribe: 'They asked for no more mail',
+  challenge: 'Their mail system asks us to prove that we are people',
+  'own-copy': 'A copy of our own mail came',
+  notice: 'A notice came about a mail',
+  other: 'Something came that is none of the usual things',
+};
+
+function receivedText({ kind, subtype, matchedBy, duplicateOf, inboundId }: Record<string, unknown>): string {
+  const what = `${RECEIVED[String(kind)] ?? String(kind)}${typeof subtype === 'string' ? ` (${subtype})` : ''}`;
+  const how = typeof matchedBy === 'string' ? `, matched by ${matchedBy}` : '';
+  const again = typeof duplicateOf === 'string' ? ' It came before, and nothing follows from it.' : '';
+  return `${what}${how}: message ${inboundId}.${again}`;
+}
+
 function notSentText(detail: Record<string, unknown>): string {
   switch (detail.reason) {
     case 'paused':
       return detail.by === 'campaign' ? 'the campaign is paused' : 'the enrollment is paused';
+    case 'review':
+      return 'a message of theirs waits for a person to decide what it is';
     case 'send-window':
       return `the send window was closed${typeof detail.until === 'string' ? `; it opens at ${detail.until}` : ''}`;
     default:
@@ -166,6 +221,8 @@ function byText(detail: Record<string, unknown>): string {
       return `A purchase${typeof detail.orderId === 'string' ? ` (order ${detail.orderId})` : ''}`;
     case 'reply':
       return 'A reply';
+    case 'inbound':
+      return `A message (${detail.kind})`;
     default:
       return `A stop (${detail.outcome})`;
   }

@@ -5,6 +5,7 @@ import { createDb } from '../db/client';
 import { exitWithParent } from '../stack/supervisor';
 import { call, createTemporalClient } from '../temporal/client';
 import { createJourneys } from '../temporal/journeys';
+import { createDns } from './dns';
 import { createLog } from './log';
 import { stopSignal } from './stop-signal';
 
@@ -29,6 +30,7 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
     journeys,
     config,
     clock: () => new Date(),
+    dns: createDns(),
     logger: log,
     pingTemporal: async () => {
       await call(client, () => client.connection.workflowService.getSystemInfo({}));

@@ -3,7 +3,10 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { ConfigError } from '../config';
 import { version } from '../package.json';
+import type { DkimKeyOptions } from './dkim-key';
+import type { DnsCheckOptions } from './dns-check';
 import type { ImportOptions } from './import';
+import type { InboxOptions } from './inbox';
 
 /** The checkout that this command runs from, whatever the working directory. */
 const ROOT = join(__dirname, '..');
@@ -48,6 +51,20 @@ function commands(env: NodeJS.ProcessEnv): Command {
       await runWorker(env);
     });
   program
+    .command('inbox')
+    .description(
+      'watch the mailboxes of IMAP_URL: replies, bounces and complaints are kept, and acted on by the workers',
+    )
+    .option('--once', 'read what is there and stop')
+    .option(
+      '--since <date>',
+      'a folder that was never read is read from this day on (YYYY-MM-DD), in place of from now on',
+    )
+    .action(async (options: InboxOptions) => {
+      const { runInbox }: typeof import('./inbox') = require('./inbox');
+      await runInbox(env, options);
+    });
+  program
     .command('migrate')
     .description("bring the database to this release's schema")
     .action(async () => {
@@ -70,6 +87,34 @@ function commands(env: NodeJS.ProcessEnv): Command {
     .action(async (file: string, options: ImportOptions) => {
       const { importFile }: typeof import('./import') = require('./import');
       process.exit(await importFile(env, ROOT, file, options, process.stdout));
+    });
+  program
+    .command('classify')
+    .description('say what received mails are: one line of JSON for each file; needs no database and no settings')
+    .argument('<file...>', 'raw messages, as they were received')
+    .action(async (files: string[]) => {
+      const { classifyFiles }: typeof import('./classify') = require('./classify');
+      await classifyFiles(env, files, process.stdout);
+    });
+  program
+    .command('dns-check')
+    .description('say what is published about a domain that mail is from, and what should be')
+    .argument('<domain>', 'the domain, such as shop.example')
+    .option('--json', 'print it as JSON')
+    .option('--server <address...>', "name servers to ask; otherwise this machine's")
+    .action(async (domain: string, options: DnsCheckOptions) => {
+      const { dnsCheck }: typeof import('./dns-check') = require('./dns-check');
+      process.exitCode = await dnsCheck(env, domain, options, process.stdout);
+    });
+  program
+    .command('dkim-key')
+    .description('make a key that signs the mail of a domain, and say what to publish')
+    .argument('<domain>', 'the domain, such as shop.example')
+    .option('--selector <name>', 'under which the key is published; a new one for each key', 's1')
+    .option('--out <file>', 'where to write the private key; never overwritten')
+    .action(async (domain: string, options: DkimKeyOptions) => {
+      const { makeDkimKey }: typeof import('./dkim-key') = require('./dkim-key');
+      process.exitCode = await makeDkimKey(env, domain, options, process.stdout);
     });
   program
     .command('bundle', { hidden: true })

@@ -21,11 +21,11 @@ const PORT_ATTEMPTS = 4;
 const PORTS = { api: 3000, temporal: 7233, temporalUi: 8233, postgres: 54_329, mailboxWeb: 1080, mailboxSmtp: 1025 };
 
 /** A stop ends them in this order: nobody loses what it still needs. */
-const STOP_ORDER = ['api', 'worker', 'temporal', 'mailbox', 'postgres'] as const;
+const STOP_ORDER = ['api', 'inbox', 'worker', 'temporal', 'mailbox', 'postgres'] as const;
 type Part = (typeof STOP_ORDER)[number];
 
 /** How long a stop waits before it kills, ms; longer than each needs by itself. */
-const GRACE_MS = { api: 30_000, worker: 80_000 };
+const GRACE_MS = { api: 30_000, inbox: 15_000, worker: 80_000 };
 const READY_TIMEOUT_MS = 120_000;
 
 export interface StackOptions {
@@ -40,7 +40,7 @@ export interface StackOptions {
   signal: AbortSignal;
   /** Called when a server ends without being asked to. */
   onBroken: (why: string) => void;
-  /** Told of the API's and the worker's process, for a stop by force. */
+  /** Told of the processes of the API, the worker and the inbox, for a stop by force. */
   onProcess: (process: Supervised) => void;
 }
 
@@ -59,8 +59,8 @@ interface Parts {
 
 /**
  * Starts everything on this machine: Postgres, Temporal and the mailbox, each unless the environment names another one to
- * use, then the schema, then the API and a worker as supervised processes. Resolves when a lead could be enrolled and
- * mailed. When it fails, everything that was started is stopped again.
+ * use, then the schema, then the API, a worker and, with IMAP_URL, the inbox as supervised processes. Resolves when a lead
+ * could be enrolled and mailed. When it fails, everything that was started is stopped again.
  *
  * @throws ConfigError, StartError, or what a server said that did not come up
  */
@@ -165,7 +165,8 @@ async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
 
   const config = readConfig({ ...settings, DATABASE_URL: databaseUrl });
   say('Starting the API and a worker …');
-  const workerReady = startProcesses(options, parts, { ...settings, DATABASE_URL: databaseUrl });
+  const withInbox = config.inboxes.length > 0;
+  const workerReady = startProcesses(options, parts, { ...settings, DATABASE_URL: databaseUrl }, withInbox);
   await Promise.all([
     apiReady(apiUrl, config.apiKeys[0] ?? '', signal),
     inTime('The worker', workerReady, home, signal),
@@ -176,7 +177,7 @@ async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
       apiKey: config.apiKeys[0] ?? '',
       temporalUi,
       mailboxUrl,
-      smtpUrl: config.smtpUrl,
+      smtpUrl: config.smtp.marketing.url,
       databaseUrl,
       temporalAddress: config.temporalAddress,
     },
@@ -185,13 +186,17 @@ async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
   };
 }
 
-/** Keeps the API and a worker running; resolves when the worker takes tasks for the first time. */
+/**
+ * Keeps the API, a worker and perhaps the inbox running; resolves when the worker takes tasks for the first time. The inbox
+ * is not waited for: a mail server that can't be reached now is tried again.
+ */
 function startProcesses(
   { home, root, say, onProcess }: StackOptions,
   parts: Parts,
   env: NodeJS.ProcessEnv,
+  withInbox: boolean,
 ): Promise<void> {
-  const run = (name: 'api' | 'worker', onMessage: (message: string) => void) =>
+  const run = (name: 'api' | 'inbox' | 'worker', onMessage: (message: string) => void) =>
     parts.start(name, async () => {
       const output: ChildOutput = childOutput(name, join(home, 'logs', `${name}.log`), say, onMessage);
       const child = supervise({
@@ -214,7 +219,8 @@ function startProcesses(
     const onMessage = (message: string) => {
       if (message === WORKER_READY) resolve();
     };
-    Promise.all([run('worker', onMessage), run('api', () => {})]).catch(reject);
+    const others = withInbox ? (['api', 'inbox'] as const) : (['api'] as const);
+    Promise.all([run('worker', onMessage), ...others.map((name) => run(name, () => {}))]).catch(reject);
   });
 }
 

@@ -36,6 +36,7 @@ function overview({ info, config }: Stack, home: string, campaigns: readonly Lis
     ['API key', info.apiKey],
     ['Temporal UI', info.temporalUi ?? `that of your own Temporal at ${info.temporalAddress}`],
     ['Mailbox', info.mailboxUrl ?? 'none: mail goes to SMTP_URL'],
+    ['Inbox', inboxNote(config.inboxes.length)],
     ...campaigns.map((campaign, index): [string, string] => [
       index === 0 ? 'Campaigns' : '',
       `${campaign.id}  ${campaign.name}${campaign.locale === undefined ? '' : ` (${campaign.locale})`}`,
@@ -48,6 +49,11 @@ function overview({ info, config }: Stack, home: string, campaigns: readonly Lis
     mailNote(config.mailBlocked, info.smtpUrl),
     ...(published === undefined ? [] : ['', 'Enroll a lead:', '', enrollCommand(info, published.id)]),
   ].join('\n');
+}
+
+function inboxNote(count: number): string {
+  if (count === 0) return 'none: set IMAP_URL to a mailbox, and its replies and bounces are read';
+  return count === 1 ? 'one mailbox is watched' : `${count} mailboxes are watched`;
 }
 
 function mailNote(mailBlocked: string | null, smtpUrl: string): string {

@@ -3,6 +3,7 @@ import { type SqlBool, sql } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep, PublishedCampaign } from '../domain/campaign';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction, type Tx } from './client';
+import { lockSenders, templatesFrom } from './transactional-templates';
 
 export interface Campaign {
   id: string;
@@ -77,7 +78,7 @@ export async function updateDraft(
   });
 }
 
-/** Adds the next immutable version. @throws Problem `not-found`, `campaign-cancelled` */
+/** Adds the next immutable version. @throws Problem `not-found`, `campaign-cancelled`, `not-publishable` */
 export async function publishVersion(
   db: Db,
   id: string,
@@ -93,6 +94,11 @@ export async function publishVersion(
       .executeTakeFirst();
     if (row === undefined) throw new Problem('not-found', `there is no campaign ${id}`);
     if (row.cancelled_at !== null) throw new Problem('campaign-cancelled', 'a cancelled campaign can not be published');
+    await lockSenders(tx);
+    const problems = await templatesFrom(tx, definition.sender);
+    if (problems.length > 0) {
+      throw new Problem('not-publishable', problems[0]?.detail ?? '', { errors: problems });
+    }
     const version = (row.latest_version ?? 0) + 1;
     await tx
       .insertInto('campaign_version')

@@ -2,6 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction } from './client';
 import { signalStamp } from './outbox';
+import { giveBackSlots } from './quota';
 import { handingOver, type InFlight, withdraw } from './stops';
 
 export interface Cancellation {
@@ -45,6 +46,7 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date): Pro
     // A statement of its own, so with a snapshot of its own: claims that were waited for above are seen here.
     await withdraw(tx, sql<SqlBool>`e.campaign_id = ${campaignId}`, now);
     const inFlight = await handingOver(tx, sql<SqlBool>`enrollment.campaign_id = ${campaignId}`);
+    await giveBackSlots(tx, sql<SqlBool>`e.campaign_id = ${campaignId} and e.ended_at = ${now}`, now);
     return { stopped: ended.rows[0]?.count ?? 0, inFlight };
   });
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { providerOf } from '../domain/addresses';
 import { allowsNudges, type ConsentEvidence } from '../domain/consent';
 import { planDue } from '../domain/planner';
@@ -9,7 +9,9 @@ import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
 import { signalStamp } from './outbox';
+import { giveBackSlots, keptSlotDay } from './quota';
 import type { EnrollmentTable } from './schema';
+import { forgetSoftBounces } from './soft-bounces';
 
 /** One person's request for the information of a campaign. */
 export interface EnrollRequest {
@@ -112,6 +114,11 @@ export async function enrollIn(
     return { kind: 'created', enrollmentId: id, leadId };
   });
 
+  if (options.asksInPerson)
+    await forgetSoftBounces(
+      tx,
+      welcome.map(({ hash }) => hash),
+    );
   await insertFresh(tx, fresh, version, options);
   for (const { request, enrollment } of again) await askAgain(tx, request, enrollment, options);
   return results;
@@ -301,11 +308,12 @@ async function askAgain(
         clock: { origin: enrollment.enrolled_at.getTime(), factor: options.timeFactor },
       })
     : null;
+  if (nextDue !== null) await giveBackSlots(tx, sql<SqlBool>`e.id = ${enrollment.id}`, now);
   await tx
     .updateTable('enrollment')
     .set((eb) => ({
       agreed_at: enrollment.agreed_at ?? agreedAt(request),
-      ...(nextDue === null ? {} : { next_due_at: nextDue, signal_at: signalStamp(now) }),
+      ...(nextDue === null ? {} : { next_due_at: nextDue, slot_day: keptSlotDay, signal_at: signalStamp(now) }),
       ...(infoAgain ? { info_due_at: now, info_copies: eb('info_copies', '+', 1) } : {}),
     }))
     .where('id', '=', enrollment.id)

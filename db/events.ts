@@ -16,7 +16,17 @@ export type EventKind =
   | 'ended'
   | 'suppressed'
   | 'consent-withdrawn'
-  | 'stop-without-effect';
+  | 'stop-without-effect'
+  | 'received'
+  | 'review-decided'
+  | 'message-resolved'
+  | 'message-reported'
+  | 'waits-for-return'
+  | 'forwarded'
+  | 'privacy-request'
+  | 'snoozed'
+  | 'reopened'
+  | 'left-ended';
 
 export interface NewEvent {
   at: Date;

@@ -3,7 +3,7 @@ import type { Outcome } from '../domain/outcomes';
 import { Problem } from '../domain/problem';
 import type { Db } from './client';
 import type { EventKind } from './events';
-import type { MessageState } from './schema';
+import type { MessageReport, MessageState } from './schema';
 
 // What the API tells of leads and their enrollments. Reads only, and from Postgres only.
 
@@ -16,6 +16,8 @@ export interface MessageView {
   state: MessageState;
   at: Date;
   code: string | null;
+  /** What was heard of it after the mail server had taken it. */
+  report: MessageReport | null;
 }
 
 export interface EnrollmentView {
@@ -32,6 +34,10 @@ export interface EnrollmentView {
   requestedAt: Date;
   enrolledAt: Date;
   endedAt: Date | null;
+  /** No nudge is sent while a person must decide what a message of theirs is. */
+  inReview: boolean;
+  /** The enrollment that this one goes on from. */
+  reopenedFrom: string | null;
   /** Oldest first. */
   messages: MessageView[];
 }
@@ -92,6 +98,8 @@ function enrollmentRows(db: Db) {
       'e.enrolled_at',
       'e.ended_at',
       'e.paused_at',
+      'e.review_since',
+      'e.reopened_from',
       'c.paused_at as campaign_paused_at',
     ]);
 }
@@ -111,6 +119,7 @@ async function withMessages(
       'state',
       eb.fn.coalesce('settled_at', 'handing_over_at', 'claimed_at').as('at'),
       'code',
+      'report',
     ])
     .where('enrollment_id', '=', sql<string>`any(${rows.map((row) => row.id)}::uuid[])`)
     .orderBy('first_claimed_at')
@@ -133,6 +142,8 @@ async function withMessages(
       requestedAt: row.requested_at,
       enrolledAt: row.enrolled_at,
       endedAt: row.ended_at,
+      inReview: !ended && row.review_since !== null,
+      reopenedFrom: row.reopened_from,
       messages: messages
         .filter((message) => message.enrollment_id === row.id)
         .map(({ enrollment_id: _, ...message }) => message),

@@ -1,8 +1,8 @@
-import { sql } from 'kysely';
+import { type CompiledQuery, type Selectable, sql } from 'kysely';
 import type { Outcome } from '../domain/outcomes';
 import { type Suppression, suppressionOf } from './addresses';
-import type { Db } from './client';
-import type { MessageState } from './schema';
+import { type Db, PREPARED } from './client';
+import type { EnrollmentTable, MessageState } from './schema';
 
 // The ledger of messages and the only ways it changes. The order of locks is address, campaign, enrollment, everywhere;
 // whatever may forbid a send is a column of one of those rows, since after waiting for a lock Postgres looks again at
@@ -22,6 +22,10 @@ export interface Touch {
   agreedAt: Date | null;
   outcome: Outcome | null;
   paused: 'campaign' | 'enrollment' | null;
+  /** An answer of theirs waits for a person's decision. */
+  inReview: boolean;
+  /** Some stream or provider is paused by the circuit breaker: whether this one is, `mayLeave` tells. */
+  sendingPaused: boolean;
   fairnessKey: string;
   priority: number;
   addressHash: string;
@@ -41,7 +45,27 @@ export interface Touch {
 
 /** Reads an enrollment with what belongs to it; null once it was erased. */
 export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | null> {
-  const row = await db
+  const compiled = touchStatement(db);
+  const parameters = compiled.parameters.map((value) => (value === ANY_ENROLLMENT ? enrollmentId : value));
+  const statement: typeof compiled = { ...compiled, parameters };
+  const row = (await db.executeQuery(statement)).rows[0];
+  if (row === undefined) return null;
+  return touchOf(enrollmentId, row);
+}
+
+/** Stands for the enrollment's id in the compiled statement. */
+const ANY_ENROLLMENT = '00000000-0000-0000-0000-000000000000';
+const touchStatements = new WeakMap<Db, ReturnType<typeof compileTouch>>();
+
+/** Compiled once: for Kysely that is more work than running it is for Postgres. */
+function touchStatement(db: Db): ReturnType<typeof compileTouch> {
+  const known = touchStatements.get(db) ?? compileTouch(db);
+  touchStatements.set(db, known);
+  return known;
+}
+
+function compileTouch(db: Db) {
+  return db
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
     .innerJoin('campaign as c', 'c.id', 'e.campaign_id')
@@ -61,6 +85,7 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
       'e.agreed_at',
       'e.outcome',
       'e.paused_at',
+      'e.review_since',
       'e.fairness_key',
       'e.priority',
       'e.address_hash',
@@ -79,14 +104,23 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
       eb
         .selectFrom('consent as k')
         .select('k.source')
-        .whereRef('k.enrollment_id', '=', 'e.id')
+        .whereRef('k.lead_id', '=', 'e.lead_id')
+        .whereRef('k.campaign_id', '=', 'e.campaign_id')
+        // One that was reopened goes on with the consent that was given before.
+        .orderBy(sql`k.enrollment_id = e.id`, 'desc')
         .orderBy('k.captured_at')
         .limit(1)
         .as('consent_source'),
+      sql<boolean>`exists (select from sending_pause)`.as('sending_paused'),
     ])
-    .where('e.id', '=', enrollmentId)
-    .executeTakeFirst();
-  if (row === undefined) return null;
+    .where('e.id', '=', ANY_ENROLLMENT)
+    .modifyEnd(PREPARED)
+    .compile();
+}
+
+type TouchRow = ReturnType<typeof compileTouch> extends CompiledQuery<infer Row> ? Row : never;
+
+function touchOf(enrollmentId: string, row: TouchRow): Touch {
   return {
     enrollmentId,
     campaignId: row.campaign_id,
@@ -100,6 +134,8 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
     agreedAt: row.agreed_at,
     outcome: row.outcome,
     paused: row.campaign_paused_at !== null ? 'campaign' : row.paused_at !== null ? 'enrollment' : null,
+    inReview: row.review_since !== null,
+    sendingPaused: row.sending_paused,
     fairnessKey: row.fairness_key,
     priority: row.priority,
     addressHash: row.address_hash,
@@ -144,7 +180,7 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
       ? sql`e.step = ${step} and e.next_due_at <= ${now} and (${step} = 0 or e.agreed_at is not null)`
       : sql`e.step > 0 and e.info_copies = ${copy} and e.info_due_at <= ${now}`;
   const result = await sql<{ attempts: number; first_claimed_at: Date }>`
-    with a as materialized (
+    ${PREPARED} with a as materialized (
       select hash from address
       where hash = (select address_hash from enrollment where id = ${enrollmentId})
         and suppressed_at is null and undeliverable_at is null
@@ -157,7 +193,9 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
       for share
     ), e as materialized (
       select e.id from enrollment e
-      where e.id = ${enrollmentId} and e.outcome is null and e.paused_at is null and ${due} and exists (select from c)
+      where e.id = ${enrollmentId} and e.outcome is null and e.paused_at is null and ${due}
+        -- A doubtful message holds nudges back, not the information that was asked for.
+        and (${step} = 0 or e.review_since is null) and exists (select from c)
       for no key update of e
     )
     insert into message as m (enrollment_id, step, copy, message_id, state, token, first_claimed_at, claimed_at)
@@ -195,6 +233,7 @@ export async function passGate(db: Db, key: MessageKey, token: string, now: Date
     .where('copy', '=', key.copy)
     .where('state', '=', 'claimed')
     .where('token', '=', token)
+    .modifyEnd(PREPARED)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
 }
@@ -216,13 +255,17 @@ export interface Settlement extends MessageKey {
   now: Date;
 }
 
+/** What an enrollment has become by settling a message of it. */
+export type Moved = Pick<Touch, 'step' | 'nextDueAt' | 'infoDueAt' | 'outcome' | 'fairnessKey' | 'priority'>;
+
 /**
  * Records the fate of a message and moves its enrollment on, in one statement. A lead who was sent the information and
  * agreed to nothing more ends here as `informed`, or as `bounced` when it could not be delivered. A late `accepted` corrects an `unknown`.
  *
- * @returns false when the message was no longer this attempt's to settle; nothing has changed then
+ * @returns `settled` is false when the message was no longer this attempt's to settle; nothing has changed then.
+ *   `moved` is null when the enrollment has not moved: it had ended, or gone on without this message
  */
-export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
+export async function settle(db: Db, settlement: Settlement): Promise<{ settled: boolean; moved: Moved | null }> {
   const { enrollmentId, step, copy, state, token, move, now } = settlement;
   const ours =
     token === null
@@ -244,9 +287,11 @@ export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
               ended_at = case when agreed_at is null then ${now}::timestamptz end`
         : // Who asked again meanwhile has moved it further away than any second try.
           sql`next_due_at = greatest(next_due_at, ${move.dueAt}::timestamptz)`;
+  // The recipient was named to the server, so the place in the day's quota is used up, however it went.
+  const spent = sql`slot_day = case when slot_taken then null else slot_day end, slot_taken = false`;
   const current = copy > 0 ? sql`info_copies = ${copy}` : sql`step = ${step}`;
-  const result = await sql`
-    with l as materialized (
+  const result = await sql<MovedRow>`
+    ${PREPARED} with l as materialized (
       -- The enrollment is locked before its message, as everywhere: a stop that waits for this must not be waited for.
       select id from enrollment where id = ${enrollmentId} for no key update
     ), m as (
@@ -255,21 +300,32 @@ export async function settle(db: Db, settlement: Settlement): Promise<boolean> {
       where m.enrollment_id = ${enrollmentId} and m.step = ${step} and m.copy = ${copy} and (${ours}) and exists (select from l)
       returning m.enrollment_id
     ), e as (
-      update enrollment set ${moved}
+      update enrollment set ${moved}, ${spent}
       where id = ${enrollmentId} and outcome is null and ${current} and exists (select from m)
-      returning id, outcome
+      returning id, step, next_due_at, info_due_at, outcome, fairness_key, priority
     ), ended as (
       insert into event (at, lead_id, enrollment_id, kind, detail)
       select ${now}::timestamptz, ${settlement.leadId}::uuid, e.id, 'ended', jsonb_build_object('outcome', e.outcome)
       from e where e.outcome is not null
+    ), noted as (
+      insert into event (at, lead_id, enrollment_id, kind, step, detail)
+      select ${now}::timestamptz, ${settlement.leadId}::uuid, ${enrollmentId}::uuid, ${settlement.event}, ${step}::smallint,
+             ${JSON.stringify({ code: settlement.code, copy, dueAt: move.dueAt })}::jsonb
+      from m
     )
-    insert into event (at, lead_id, enrollment_id, kind, step, detail)
-    select ${now}::timestamptz, ${settlement.leadId}::uuid, ${enrollmentId}::uuid, ${settlement.event}, ${step}::smallint,
-           ${JSON.stringify({ code: settlement.code, copy, dueAt: move.dueAt })}::jsonb
-    from m
-    returning id`.execute(db);
-  return result.rows.length === 1;
+    select e.step, e.next_due_at, e.info_due_at, e.outcome, e.fairness_key, e.priority
+    from m left join e on e.id = m.enrollment_id`.execute(db);
+  const row = result.rows[0];
+  if (row === undefined || row.step === null) return { settled: row !== undefined, moved: null };
+  const { step: reachedStep, next_due_at, info_due_at, outcome, fairness_key, priority } = row;
+  const moving = { nextDueAt: next_due_at, infoDueAt: info_due_at, fairnessKey: fairness_key };
+  return { settled: true, moved: { step: reachedStep, outcome, priority, ...moving } };
 }
+
+/** All of its columns are null where the enrollment has not moved. */
+type MovedRow =
+  | Pick<Selectable<EnrollmentTable>, 'step' | 'next_due_at' | 'info_due_at' | 'outcome' | 'fairness_key' | 'priority'>
+  | { step: null };
 
 /** Gives a claim back when it is certain that nothing was handed over under it. */
 export async function releaseClaim(db: Db, key: MessageKey, token: string, now: Date): Promise<void> {

@@ -97,7 +97,7 @@ export async function markSignalled(db: Db, signals: readonly PendingSignal[]): 
 }
 
 /**
- * The watchdog's finds: open, unpaused enrollments whose due time is well past, whatever became of their workflow. Each
+ * The watchdog's finds: open, unpaused enrollments, not held for a paused stream, whose due time is well past, whatever became of their workflow. Each
  * is looked at again only after `againMs`.
  */
 export async function leaseOverdue(
@@ -111,6 +111,8 @@ export async function leaseOverdue(
     where e.id = any(array(
       select o.id from enrollment o join campaign c on c.id = o.campaign_id
       where o.outcome is null and o.started_at is not null and o.paused_at is null and c.paused_at is null
+        and (o.review_since is null or o.step = 0 or o.info_due_at is not null)
+        and o.held_for is null
         and least(o.next_due_at, o.info_due_at) < now() - ${graceMs} * interval '1 millisecond'
         and (o.watched_until is null or o.watched_until < now())
       order by least(o.next_due_at, o.info_due_at) limit ${limit} for update of o skip locked

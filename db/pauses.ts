@@ -88,14 +88,14 @@ export async function resumeCampaign(db: Db, campaignId: string, now: Date): Pro
 }
 
 /**
- * Notes that a journey is being told to hold, so that resuming will wake it. Null when nothing is paused any more: then
- * it must look again instead.
+ * Notes that a journey is being told to hold, so that resuming, or the decision that a review waits for, will wake it. Null
+ * when nothing holds it any more: then it must look again instead.
  */
 export async function holdWhilePaused(
   db: Db,
   enrollmentId: string,
   now: Date,
-): Promise<'campaign' | 'enrollment' | null> {
+): Promise<'campaign' | 'enrollment' | 'review' | null> {
   return await inTransaction(db, async (tx) => {
     // Campaign before enrollment, as everywhere; holding both locks, neither resume can slip in between.
     const campaign = await tx
@@ -106,11 +106,12 @@ export async function holdWhilePaused(
       .executeTakeFirst();
     const enrollment = await tx
       .selectFrom('enrollment')
-      .select('paused_at')
+      .select(['paused_at', 'review_since'])
       .where('id', '=', enrollmentId)
       .forNoKeyUpdate()
       .executeTakeFirst();
-    const by = campaign?.paused_at != null ? 'campaign' : enrollment?.paused_at != null ? 'enrollment' : null;
+    const paused = campaign?.paused_at != null ? 'campaign' : enrollment?.paused_at != null ? 'enrollment' : null;
+    const by = paused ?? (enrollment?.review_since != null ? 'review' : null);
     if (by !== null) {
       await tx.updateTable('enrollment').set({ held_at: now }).where('id', '=', enrollmentId).execute();
     }

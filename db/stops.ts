@@ -4,6 +4,7 @@ import { lockAddresses } from './addresses';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
 import { signalStamp } from './outbox';
+import { giveBackSlots } from './quota';
 
 /** Whose enrollments: one, or a person's, known by lead or by address hashes (`hashAddress`). A whole campaign: `cancelCampaign`. */
 export type Who = { enrollmentId: string } | { leadId: string } | { hashes: [string, ...string[]] };
@@ -89,7 +90,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
     .set({ outcome, ended_at: now, signal_at: stop.byJourney === true ? null : signalStamp(now), info_due_at: null })
     .where(scope)
     .where('outcome', 'is', null)
-    .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb('requested_at', '<=', stop.happenedAt)))
+    .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb(begunAt(stop), '<=', stop.happenedAt)))
     .where((eb) => (stop.dueBy === undefined ? eb.lit(true) : eb('next_due_at', '<=', stop.dueBy)))
     .returning(['id', 'lead_id', 'campaign_id'])
     .execute();
@@ -98,6 +99,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
   // A second statement, so with a snapshot of its own: claims that were waited for above are seen here.
   await withdraw(tx, sql<SqlBool>`e.id = any(${endedIds}::uuid[])`, now);
   const inFlight = await handingOver(tx, sql<SqlBool>`${scope} and enrollment.outcome is not null`);
+  if (endedIds.length > 0) await giveBackSlots(tx, sql<SqlBool>`e.id = any(${endedIds}::uuid[])`, now);
 
   const leads = await affectedLeads(tx, scope);
   if (stop.suppress !== undefined) {
@@ -207,6 +209,13 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
   const theirs = sql<string>`any(${hashes}::text[])`;
   if (changed) await tx.updateTable('address').set(change).where('hash', '=', theirs).execute();
   return changed;
+}
+
+/** Since when something may end it. An answer that came before somebody chose to go on was the reason to ask, not a new one. */
+function begunAt({ outcome }: Stop) {
+  return outcome === 'replied'
+    ? sql<Date>`case when reopened_from is null then requested_at else enrolled_at end`
+    : sql<Date>`requested_at`;
 }
 
 function scopeOf(stop: Stop, hashes: string[] | null) {

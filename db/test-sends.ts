@@ -137,19 +137,23 @@ export async function isUndeliverable(db: Db, hashes: readonly string[]): Promis
 }
 
 /** Tests whose workflow was never started, leased to the caller. Those that nobody waits for any more are given up. */
-export async function leaseUnstartedTestSends(db: Db, limit: number, leaseMs: number): Promise<string[]> {
+export async function leaseUnstartedTestSends(
+  db: Db,
+  limit: number,
+  leaseMs: number,
+): Promise<{ testSendId: string; step: number }[]> {
   await sql`
     update test_send set state = 'refused', code = 'expired', address = null, lead = null, content = null
     where state = 'queued' and created_at < now() - ${KEEP_MS} * interval '1 millisecond'`.execute(db);
-  const result = await sql<{ id: string }>`
+  const result = await sql<{ testSendId: string; step: number }>`
     update test_send set leased_until = now() + ${leaseMs} * interval '1 millisecond'
     where id in (
       select id from test_send
       where started_at is null and state = 'queued' and (leased_until is null or leased_until < now())
       order by created_at limit ${limit} for update skip locked
     )
-    returning id`.execute(db);
-  return result.rows.map((row) => row.id);
+    returning id as "testSendId", step`.execute(db);
+  return result.rows;
 }
 
 /** Stamps tests whose workflow is known to be started. */

@@ -2,6 +2,7 @@ import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { defineSearchAttributeKey, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Db } from '../db/client';
 import { markImportsStarted } from '../db/imports';
+import { currentLimits, readLimits } from '../db/limits';
 import {
   markSignalled,
   markStarted,
@@ -12,6 +13,8 @@ import {
 } from '../db/outbox';
 import { stopEnrollments } from '../db/stops';
 import { markTestSendsStarted } from '../db/test-sends';
+import { markTransactionalStarted, startableTransactional } from '../db/transactional';
+import { type SendingLimits, unlimited } from '../domain/limits';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import {
   CAMPAIGN_ID_ATTRIBUTE,
@@ -20,13 +23,19 @@ import {
   journeyWorkflowId,
   type LeadImport,
   type LeadJourney,
+  MAIL_QUEUES,
   routeOf,
   stopSignal,
   type TestSend,
+  type TestSendInput,
+  type TransactionalInput,
+  type TransactionalMail,
   testSendWorkflowId,
+  transactionalWorkflowId,
   wakeSignal,
 } from '../workflows/contract';
 import { call } from './client';
+import { applyLimits, transactionalWeight } from './limits';
 import type { Log } from './log';
 
 /**
@@ -41,7 +50,11 @@ export interface Journeys {
   /** Starts taking in an uploaded file. */
   startImport(importId: string): void;
   /** Starts sending a test. */
-  startTestSend(testSendId: string): void;
+  startTestSend(test: TestSendInput): void;
+  /** Starts sending mail outside any journey. */
+  startTransactional(transactionalIds: readonly string[]): void;
+  /** Sets the limits of the mail queues as they stand in Postgres now. */
+  applyLimits(): void;
   /** Resolves when everything that was asked so far is done or left to the reconciler. */
   settled(): Promise<void>;
 }
@@ -52,15 +65,20 @@ const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEY
  * Starts the workflow of an enrollment at its row's step; when it runs already, nothing happens. Starting too often is
  * harmless: the ledger, not the workflow, knows what was sent.
  *
+ * @param limits give its first send the weight of its provider
  * @returns false when it has ended well already, which is not undone here
  */
-export async function startJourney(client: Client, journey: StartableJourney): Promise<boolean> {
+export async function startJourney(
+  client: Client,
+  journey: StartableJourney,
+  limits: SendingLimits = unlimited(),
+): Promise<boolean> {
   const { enrollmentId, campaignId, step } = journey;
   const start = () =>
     client.workflow.start<LeadJourney>('leadJourney', {
       workflowId: journeyWorkflowId(enrollmentId),
       taskQueue: JOURNEYS_QUEUE,
-      args: [{ enrollmentId, step, route: routeOf(journey) }],
+      args: [{ enrollmentId, step, route: routeOf(journey, limits) }],
       workflowIdConflictPolicy: 'USE_EXISTING',
       // A journey that was terminated, or whose close is forgotten, may start again; one that ended well stays ended.
       workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
@@ -86,7 +104,8 @@ export async function startJourney(client: Client, journey: StartableJourney): P
  */
 export async function lookAfter(client: Client, db: Db, journey: StartableJourney, log: Log): Promise<void> {
   const { enrollmentId } = journey;
-  if (!(await startJourney(client, journey))) return await adoptEnding(client, db, enrollmentId, log);
+  if (!(await startJourney(client, journey, await currentLimits(db))))
+    return await adoptEnding(client, db, enrollmentId, log);
   const handle = client.workflow.getHandle(journeyWorkflowId(enrollmentId));
   const { raw } = await call(client, () => handle.describe());
   // It will look at its row by itself, and a wake would cost a needless touch afterwards.
@@ -123,16 +142,37 @@ export async function signalJourney(client: Client, signal: PendingSignal): Prom
 }
 
 /** Starts the workflow that sends a test to its author; a person waits for it, so it goes first. */
-export async function startTestSend(client: Client, testSendId: string): Promise<void> {
+export async function startTestSend(client: Client, test: TestSendInput): Promise<void> {
   await call(client, () =>
     client.workflow.start<TestSend>('testSend', {
-      workflowId: testSendWorkflowId(testSendId),
+      workflowId: testSendWorkflowId(test.testSendId),
       taskQueue: JOURNEYS_QUEUE,
-      args: [{ testSendId }],
+      args: [test],
       workflowIdConflictPolicy: 'USE_EXISTING',
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       priority: { priorityKey: 1 },
       staticSummary: 'Sends one step of a campaign to its author',
+    }),
+  );
+}
+
+/**
+ * Starts the workflow of a mail outside any journey; when it runs already, nothing happens. Starting too often is harmless:
+ * its row knows what was sent.
+ */
+export async function startTransactional(client: Client, mail: TransactionalInput): Promise<void> {
+  const { transactionalId, priority, fairnessKey } = mail;
+  await call(client, () =>
+    client.workflow.start<TransactionalMail>('transactionalMail', {
+      workflowId: transactionalWorkflowId(transactionalId),
+      // Its workflow tasks run on this queue too: on the journeys' queue a backlog could stand before it (promise P8).
+      taskQueue: MAIL_QUEUES.transactional,
+      args: [mail],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      priority: { priorityKey: priority, fairnessKey },
+      staticSummary: 'Sends one mail outside any journey',
+      staticDetails: `Mail \`${transactionalId}\`. What became of it stands under \`GET /v1/transactional/${transactionalId}\`.`,
     }),
   );
 }
@@ -168,7 +208,7 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
         later('start', id, async () => {
           const journey = await startableJourney(db, id);
           if (journey === null) return;
-          await startJourney(client, journey);
+          await startJourney(client, journey, await currentLimits(db));
           await markStarted(db, [id]);
         });
       }
@@ -189,11 +229,25 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
         await markImportsStarted(db, [id]);
       });
     },
-    startTestSend: (id) => {
-      later('test-send', id, async () => {
-        await startTestSend(client, id);
-        await markTestSendsStarted(db, [id]);
+    startTestSend: (test) => {
+      later('test-send', test.testSendId, async () => {
+        await startTestSend(client, test);
+        await markTestSendsStarted(db, [test.testSendId]);
       });
+    },
+    startTransactional: (ids) => {
+      for (const id of ids) {
+        later('transactional', id, async () => {
+          const mail = await startableTransactional(db, id);
+          if (mail === null) return;
+          const weight = transactionalWeight(await currentLimits(db), mail.fairnessKey);
+          await startTransactional(client, { ...mail, ...weight });
+          await markTransactionalStarted(db, [id]);
+        });
+      }
+    },
+    applyLimits: () => {
+      later('limits', '', async () => await applyLimits(client, client.options.namespace, await readLimits(db)));
     },
     settled: async () => {
       while (running.size > 0) await Promise.all(running);

@@ -1,31 +1,47 @@
 import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { type SendingLimits, weightOf } from '../domain/limits';
 import type { Outcome } from '../domain/outcomes';
+import { type Stream, streamOfStep } from '../domain/streams';
 
 // What the API, the worker and operators know of our workflows. Everything that crosses this line stands in Temporal's
 // history, so it holds ids, codes and counts, never a person (promise P5).
 
 /** Workflow tasks and bookkeeping run here; a queue for each stream of mail carries the sends. */
 export const JOURNEYS_QUEUE = 'journeys';
-export const MAIL_QUEUES = { requested: 'mail-requested', marketing: 'mail-marketing' } as const;
+export const MAIL_QUEUES = {
+  transactional: 'mail-transactional',
+  requested: 'mail-requested',
+  marketing: 'mail-marketing',
+} as const satisfies Record<Stream, string>;
 
-/** The way a send takes through the engine: its queue, its turn (1 first, 5 last) and the receiving provider. */
+/**
+ * The way a send takes through the engine: its queue, its turn (1 first, 5 last) and the receiving provider. A provider's
+ * limit is the queue's limit for a key times `fairnessWeight`, 1 where it is left out.
+ */
 export interface Route {
   queue: (typeof MAIL_QUEUES)[keyof typeof MAIL_QUEUES] | typeof JOURNEYS_QUEUE;
   priority: number;
   fairnessKey: string;
+  fairnessWeight?: number;
 }
 
 /** The route of an enrollment's next touch; `infoAgain`: the information was asked for once more. */
-export function routeOf(touch: {
-  step: number;
-  steps: number;
-  infoAgain: boolean;
-  priority: number;
-  fairnessKey: string;
-}): Route {
+export function routeOf(
+  touch: {
+    step: number;
+    steps: number;
+    infoAgain: boolean;
+    priority: number;
+    fairnessKey: string;
+  },
+  limits: SendingLimits,
+): Route {
   const { step, steps, infoAgain, priority, fairnessKey } = touch;
-  const queue = step === 0 || infoAgain ? MAIL_QUEUES.requested : step < steps ? MAIL_QUEUES.marketing : JOURNEYS_QUEUE;
-  return { queue, priority, fairnessKey };
+  if (!infoAgain && step >= steps) return { queue: JOURNEYS_QUEUE, priority, fairnessKey };
+  const stream = streamOfStep(infoAgain ? 0 : step);
+  const fairnessWeight = weightOf(limits[stream], fairnessKey);
+  const route = { queue: MAIL_QUEUES[stream], priority, fairnessKey };
+  return fairnessWeight === undefined ? route : { ...route, fairnessWeight };
 }
 
 /** Search attributes that `temporal/search-attributes.ts` registers, both of type Keyword. */
@@ -50,7 +66,31 @@ export interface JourneyResult {
 
 export type LeadJourney = (input: JourneyInput) => Promise<JourneyResult>;
 export type LeadImport = (input: { importId: string }) => Promise<{ state: 'completed' | 'failed' }>;
-export type TestSend = (input: { testSendId: string }) => Promise<{ state: 'accepted' | 'refused' }>;
+export interface TestSendInput {
+  testSendId: string;
+  /** Of its campaign: it travels as a mail of that step does. */
+  step: number;
+}
+export type TestSend = (input: TestSendInput) => Promise<{ state: 'accepted' | 'refused' }>;
+export type TransactionalMail = (input: TransactionalInput) => Promise<{ state: string }>;
+/** A `Route` without its queue, which is always the transactional one. */
+export interface TransactionalInput {
+  transactionalId: string;
+  priority: number;
+  fairnessKey: string;
+  fairnessWeight?: number;
+}
+
+/** What `sendTransactional` and `transactionalMail` say to each other. `now` is workflow time, ms since the epoch. */
+export interface SendTransactionalInput {
+  transactionalId: string;
+  now: number;
+}
+export type SendTransactionalResult =
+  /** For good. */
+  | { kind: 'settled'; state: 'accepted' | 'rejected' | 'deferred' | 'unknown' | 'erased' }
+  /** Not now: come again at this time (ms since the epoch). */
+  | { kind: 'again'; at: number; reason: 'deferred' | 'daily-cap' | 'paused' | 'not-due' };
 
 /** What `sendStep` and `leadJourney` say to each other. `now` is workflow time, ms since the epoch. */
 export interface SendStepInput {
@@ -61,13 +101,13 @@ export interface SendStepInput {
 export type SendStepResult =
   /** Dealt with: `step` is the next one, at `dueAt` (ms since the epoch). Also answered when nothing was due yet. */
   | { kind: 'next'; step: number; dueAt: number; route: Route; reason: WaitReason }
-  /** Paused: wait to be woken. */
-  | { kind: 'hold'; by: 'campaign' | 'enrollment' }
+  /** Paused, or an answer of theirs waits for a person's decision: wait to be woken. */
+  | { kind: 'hold'; by: 'campaign' | 'enrollment' | 'stream' | 'review' }
   /** The journey has ended, and the row says so. */
   | { kind: 'concluded'; outcome: Outcome; step: number };
 
 /** Why a journey waits; the Temporal UI shows it. */
-export type WaitReason = 'cadence' | 'not-due' | 'send-window' | 'deferred' | 'late-answer';
+export type WaitReason = 'cadence' | 'not-due' | 'send-window' | 'daily-cap' | 'deferred' | 'late-answer';
 
 export interface ConcludeInput {
   enrollmentId: string;
@@ -91,6 +131,7 @@ export const progressQuery = defineQuery<JourneyProgress>('progress');
 const JOURNEY_PREFIX = 'lead-journey/';
 const IMPORT_PREFIX = 'lead-import/';
 const TEST_SEND_PREFIX = 'test-send/';
+const TRANSACTIONAL_PREFIX = 'transactional/';
 
 export function journeyWorkflowId(enrollmentId: string): string {
   return JOURNEY_PREFIX + enrollmentId;
@@ -102,4 +143,8 @@ export function importWorkflowId(importId: string): string {
 
 export function testSendWorkflowId(testSendId: string): string {
   return TEST_SEND_PREFIX + testSendId;
+}
+
+export function transactionalWorkflowId(transactionalId: string): string {
+  return TRANSACTIONAL_PREFIX + transactionalId;
 }

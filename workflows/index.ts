@@ -2,3 +2,4 @@
 export { leadImport } from './lead-import';
 export { leadJourney } from './lead-journey';
 export { testSend } from './test-send';
+export { transactionalMail } from './transactional-mail';

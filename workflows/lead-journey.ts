@@ -65,7 +65,8 @@ export async function leadJourney(input: JourneyInput): Promise<JourneyResult> {
     if (stopped) return end(stopped, touch.kind === 'next' ? touch.step : step);
 
     if (touch.kind === 'hold') {
-      show('holding', null, `Step ${step}: held, its ${touch.by} is paused. Goes on when resumed, or ends with a stop`);
+      const why = touch.by === 'review' ? 'an answer waits for a decision' : `its ${touch.by} is paused`;
+      show('holding', null, `Step ${step}: held, ${why}. Goes on when that is over, or ends with a stop`);
       await condition(() => stopped !== undefined || wakes > 0, LONGEST_WAIT_MS, { summary: `paused (${touch.by})` });
       if (stopped) return end(stopped, step);
       return await touchAgain({ enrollmentId, step, route: input.route });
@@ -93,7 +94,11 @@ export async function leadJourney(input: JourneyInput): Promise<JourneyResult> {
   async function sendUnlessStopped(): Promise<SendStepResult> {
     const { sendStep } = proxyActivities<Activities>({
       taskQueue: input.route.queue,
-      priority: { priorityKey: input.route.priority, fairnessKey: input.route.fairnessKey },
+      priority: {
+        priorityKey: input.route.priority,
+        fairnessKey: input.route.fairnessKey,
+        ...(input.route.fairnessWeight === undefined ? {} : { fairnessWeight: input.route.fairnessWeight }),
+      },
       startToCloseTimeout: '5 minutes',
       heartbeatTimeout: '10 seconds',
       // The documented default is not what the SDK sends: without this a stop would be reported while a mail is going out.

@@ -7,6 +7,8 @@ body { margin: 0; padding: 1.5rem; display: flex; justify-content: center }
 main { max-width: 34rem; width: 100% }
 h1 { font-size: 1.5rem; line-height: 1.25 }
 form { margin: 0 0 1rem }
+label { display: block; margin: 0 0 .8rem }
+input { font: inherit; display: block; width: 100%; box-sizing: border-box; margin-top: .3rem; padding: .6rem .8rem; border-radius: .4rem; border: 2px solid #4d86c6 }
 button { font: inherit; width: 100%; padding: .8rem 1rem; border-radius: .4rem; border: 2px solid #1a4f8b; cursor: pointer }
 button.main { background: #1a4f8b; color: #fff; font-weight: 600 }
 button.other { background: transparent; color: inherit; border-color: #4d86c6 }

@@ -97,7 +97,8 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
       const message = await composeSample(
         content,
         { ...sample, requestedAt },
-        { campaignId: id, step, enrollmentId: EXAMPLE_ENROLLMENT_ID, publicUrl: config.publicUrl, date: now },
+        { campaignId: id, step, enrollmentId: EXAMPLE_ENROLLMENT_ID, date: now },
+        config,
       );
       const { subject, html, text, headers } = message;
       const mail = { subject, html, text, headers, from: headers.From ?? '', to: headers.To ?? '' };
@@ -165,7 +166,8 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
           const { subject } = await composeSample(
             { definition, compiled, stepCount: steps.length },
             { ...sample, requestedAt },
-            { campaignId: id, step, enrollmentId, publicUrl: config.publicUrl, date: at },
+            { campaignId: id, step, enrollmentId, date: at },
+            config,
           );
           return { step, dueAt: at.toISOString(), ...moment, timeZone, subject, intervalDays };
         }),

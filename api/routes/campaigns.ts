@@ -12,6 +12,7 @@ import {
 import { cancelCampaign } from '../../db/cancellations';
 import { pauseCampaign, resumeCampaign } from '../../db/pauses';
 import { campaignStats } from '../../db/stats';
+import { templatesFrom } from '../../db/transactional-templates';
 import { CampaignDefinition, CampaignDraft } from '../../domain/campaign';
 import { OUTCOMES } from '../../domain/outcomes';
 import { preparePublication } from '../../mail/compose/compile';
@@ -273,7 +274,8 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
       const { id } = request.params;
       const { draft } = await findCampaign(db, id);
       const prepared = await preparePublication(draft, clock());
-      if ('problems' in prepared) throw notPublishable(prepared.problems);
+      const problems = ['problems' in prepared ? prepared.problems : [], await templatesFrom(db, draft.sender)].flat();
+      if ('problems' in prepared || problems.length > 0) throw notPublishable(problems);
       const version = await publishVersion(db, id, prepared.definition, prepared.steps);
       return await reply
         .code(201)

@@ -109,6 +109,11 @@ const Message = Type.Object({
   }),
   at: Time('Since when it has been in this state.'),
   code: Nullable(Type.String({ description: 'The mail server’s answer, as codes.' })),
+  report: Nullable(
+    Type.Enum(['delivered', 'delayed', 'bounced-soft', 'bounced-hard', 'complained'], {
+      description: 'What was heard of it after the mail server had taken it.',
+    }),
+  ),
 });
 
 export const Enrollment = Type.Object({
@@ -124,6 +129,11 @@ export const Enrollment = Type.Object({
   requestedAt: Time('When the lead asked.'),
   enrolledAt: Time('When that reached us.'),
   endedAt: NullableTime('When it ended.'),
+  inReview: Type.Boolean({
+    description:
+      'Nothing is sent while a person must decide what a message of theirs is: `GET /v1/inbox?needsReview=true`.',
+  }),
+  reopenedFrom: Nullable(Id('The enrollment that this one goes on from.')),
   messages: Type.Array(Message, { description: 'Oldest first.' }),
 });
 

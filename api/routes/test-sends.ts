@@ -85,7 +85,8 @@ export function testSendRoutes(app: Api, { db, journeys, config, clock }: ApiCon
       await composeSample(
         content,
         { lead, requestedAt, consentSource },
-        { campaignId: id, step, enrollmentId: EXAMPLE_ENROLLMENT_ID, publicUrl: config.publicUrl, date: now },
+        { campaignId: id, step, enrollmentId: EXAMPLE_ENROLLMENT_ID, date: now },
+        config,
       );
       const { definition, compiled, stepCount } = content;
       const testSendId = await createTestSend(db, {
@@ -103,7 +104,7 @@ export function testSendRoutes(app: Api, { db, journeys, config, clock }: ApiCon
           hashes,
         },
       });
-      afterAnswer(reply, () => journeys.startTestSend(testSendId));
+      afterAnswer(reply, () => journeys.startTestSend({ testSendId, step }));
       return await reply.code(202).send({ testSendId });
     },
   );

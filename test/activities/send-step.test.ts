@@ -4,9 +4,11 @@ import { type KyselyPlugin, type RootOperationNode, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import { createActivities } from '../../activities';
 import type { CampaignDefinition } from '../../domain/campaign';
+import { type Stream, streamOfStep } from '../../domain/streams';
 import { type Carrier, createCarrier } from '../../mail/deliver/connections';
-import type { SendStepResult } from '../../workflows/contract';
+import { MAIL_QUEUES, type SendStepResult } from '../../workflows/contract';
 import { definitionForTests, publishForTests } from '../support/campaigns';
+import { exitForTests } from '../support/exits';
 import { enrollAll, enrollForTests, requestBy, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, smtpError, startSmtpSink } from '../support/smtp-sink';
@@ -32,12 +34,30 @@ afterAll(async () => {
 const DAY = 24 * 3600_000;
 const mailsTo = (email: string) => sink.messages.filter((message) => message.to === email);
 
-/** Runs one touch, as the worker does. @param fault stands between the activity and its database */
+/**
+ * Runs one touch, as the journey does: on the queue of its step, and once more where that answers that another stream is
+ * to carry it. @param fault stands between the activity and its database
+ */
 async function touch(enrollmentId: string, step: number, fault?: KyselyPlugin, now = 0): Promise<SendStepResult> {
+  const stream = streamOfStep(step);
+  const answer = await touchOn(stream, enrollmentId, step, fault, now);
+  const elsewhere = answer.kind === 'next' && answer.dueAt <= Date.now() && answer.route.queue !== MAIL_QUEUES[stream];
+  if (!elsewhere || answer.step !== step) return answer;
+  return await touchOn(stream === 'requested' ? 'marketing' : 'requested', enrollmentId, step, fault, now);
+}
+
+async function touchOn(
+  stream: Stream,
+  enrollmentId: string,
+  step: number,
+  fault: KyselyPlugin | undefined,
+  now: number,
+): Promise<SendStepResult> {
   const db = fault === undefined ? database.db : database.db.withPlugin(fault);
   const { sendStep } = createActivities({
     db,
-    carrier,
+    exit: exitForTests(stream, carrier),
+    replyAddress: null,
     publicUrl: 'https://recuerda.example',
     tokenKeys: TEST_TOKEN_KEYS,
     addressKeys: TEST_ADDRESS_KEYS,
@@ -45,7 +65,7 @@ async function touch(enrollmentId: string, step: number, fault?: KyselyPlugin, n
     mailBlocked: null,
   });
   const environment = new MockActivityEnvironment(defaultActivityInfo, { logger: new DefaultLogger('ERROR') });
-  return await environment.run(sendStep, { enrollmentId, step, now });
+  return (await environment.run(sendStep, { enrollmentId, step, now })) as SendStepResult;
 }
 
 async function enrolled(email: string, change: Partial<CampaignDefinition> = {}) {

@@ -9,7 +9,8 @@ import { hashAddress } from '../../domain/address-hash';
 import { type Carrier, createCarrier } from '../../mail/deliver/connections';
 import { layCable } from '../support/cable';
 import { definitionForTests } from '../support/campaigns';
-import { TEST_ADDRESS_KEYS } from '../support/leads';
+import { exitForTests } from '../support/exits';
+import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, smtpError, startSmtpSink } from '../support/smtp-sink';
 
@@ -62,7 +63,14 @@ async function queued(change: { locale?: string; subject?: string } = {}): Promi
 async function run(testSendId: string, { attempt = 1, mailBlocked = null as string | null, over = carrier } = {}) {
   const info = { ...defaultActivityInfo, attempt, retryPolicy: { maximumAttempts: 10 } };
   const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
-  const sendTest = createSendTest({ db: database.db, carrier: over, publicUrl: 'https://recuerda.test', mailBlocked });
+  const sendTest = createSendTest({
+    db: database.db,
+    exit: exitForTests('marketing', over),
+    publicUrl: 'https://recuerda.test',
+    replyAddress: null,
+    tokenKeys: TEST_TOKEN_KEYS,
+    mailBlocked,
+  });
   return await environment.run(sendTest, { testSendId });
 }
 
@@ -158,14 +166,19 @@ test('P4 a test whose start was lost is leased to one reconciler at a time, unti
   await database.db.deleteFrom('test_send').execute();
   const ids = [await queued(), await queued()];
   const leased = await Promise.all([1, 2].map(() => leaseUnstartedTestSends(database.db, 10, 30_000)));
-  expect(leased.flat().sort()).toEqual([...ids].sort());
+  expect(
+    leased
+      .flat()
+      .map((test) => test.testSendId)
+      .sort(),
+  ).toEqual([...ids].sort());
   expect(await leaseUnstartedTestSends(database.db, 10, 30_000)).toEqual([]);
   await database.db
     .updateTable('test_send')
     .set({ leased_until: new Date(0) })
     .execute();
   await markTestSendsStarted(database.db, ids.slice(0, 1));
-  expect(await leaseUnstartedTestSends(database.db, 10, 30_000)).toEqual(ids.slice(1));
+  expect(await leaseUnstartedTestSends(database.db, 10, 30_000)).toEqual([{ testSendId: ids[1], step: 2 }]);
 });
 
 test('a test that was never sent is given up after a day, and forgotten', async () => {
@@ -176,7 +189,7 @@ test('a test that was never sent is given up after a day, and forgotten', async 
     .set({ created_at: new Date(Date.now() - 25 * 3_600_000) })
     .where('id', '=', id)
     .execute();
-  expect(await leaseUnstartedTestSends(database.db, 10, 30_000)).not.toContain(id);
+  expect(await leaseUnstartedTestSends(database.db, 10, 30_000)).not.toContainEqual({ testSendId: id, step: 2 });
   expect(await rowOf(id)).toMatchObject({ ...ERASED, state: 'refused', code: 'expired' });
 });
 

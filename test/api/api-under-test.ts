@@ -5,16 +5,22 @@ import type { Api, ApiContext } from '../../api/context';
 import type { Db } from '../../db/client';
 import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase } from '../support/postgres';
+import { publishedDns } from '../support/published-dns';
 
 export const API_KEY = 'a-key-of-the-tests-0123456789';
 export const OTHER_API_KEY = 'another-key-of-the-tests-0123';
 export const AUTH = { authorization: `Bearer ${API_KEY}` };
+
+const LOOPBACK = { url: 'smtp://127.0.0.1:1', connections: 1, oauth2: null, returnPath: null };
 
 /** What the API asked of the engine. */
 interface Asked {
   started: string[];
   told: string[];
   tested: string[];
+  /** How often. */
+  limitsApplied: number;
+  mailed: string[];
 }
 
 export interface ApiUnderTest {
@@ -27,6 +33,9 @@ export interface ApiUnderTest {
   another(change: {
     config?: Partial<ApiContext['config']>;
     db?: Db;
+    dns?: ApiContext['dns'];
+    clock?: ApiContext['clock'];
+    getText?: NonNullable<ApiContext['getText']>;
     pingTemporal?: () => Promise<void>;
   }): Promise<Api>;
   close(): Promise<void>;
@@ -35,17 +44,22 @@ export interface ApiUnderTest {
 /** The API on a database of its own; what it asks of the engine is written down. */
 export async function apiUnderTest(): Promise<ApiUnderTest> {
   const { db, drop } = await createTestDatabase();
-  const asked: Asked = { started: [], told: [], tested: [] };
+  const asked: Asked = { started: [], told: [], tested: [], mailed: [], limitsApplied: 0 };
   const logged: string[] = [];
   const logger: Logger = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
   const context: ApiContext = {
     db,
     clock: () => new Date(),
+    dns: publishedDns({}),
     journeys: {
       start: (ids) => void asked.started.push(...ids),
       tell: (ids) => void asked.told.push(...ids),
       startImport: () => {},
-      startTestSend: (id) => void asked.tested.push(id),
+      startTestSend: ({ testSendId }) => void asked.tested.push(testSendId),
+      startTransactional: (ids) => void asked.mailed.push(...ids),
+      applyLimits: () => {
+        asked.limitsApplied += 1;
+      },
       settled: async () => {},
     },
     config: {
@@ -53,8 +67,13 @@ export async function apiUnderTest(): Promise<ApiUnderTest> {
       apiKeys: [API_KEY, OTHER_API_KEY],
       addressKeys: TEST_ADDRESS_KEYS,
       tokenKeys: TEST_TOKEN_KEYS,
+      replyAddress: null,
+      staffFrom: null,
       timeFactor: 1,
       mailBlocked: null,
+      smtp: { transactional: LOOPBACK, requested: LOOPBACK, marketing: LOOPBACK },
+      dkimKeys: [],
+      webhooks: { sesTopics: null, postmark: null, sendgrid: null, mailgun: null, generic: null },
     },
   };
   const apps = [await buildApp({ ...context, logger })];

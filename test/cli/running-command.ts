@@ -7,9 +7,11 @@ const ROOT = join(__dirname, '..', '..');
 
 /** Settings that a developer may have, in the environment or in `.env`; here none of them counts. */
 const NO_SETTINGS = {
+  ...Object.fromEntries(mailSettings().map((name) => [name, ''])),
   DATABASE_URL: '',
   TEMPORAL_ADDRESS: '',
   SMTP_URL: '',
+  IMAP_URL: '',
   RECUERDA_SECRET: '',
   RECUERDA_API_KEY: '',
   RECUERDA_PUBLIC_URL: '',
@@ -20,6 +22,16 @@ const NO_SETTINGS = {
   PORT: '',
   LOG_LEVEL: 'info',
 };
+
+/** Everything about mail, also for one stream, as `.env.example` lists it. */
+function mailSettings(): string[] {
+  const text = readFileSync(join(ROOT, '.env.example'), 'utf8');
+  return [
+    ...text.matchAll(
+      /^# ((?:SMTP|IMAP|WEBHOOK)_[A-Z0-9_]+|RECUERDA_[A-Z_]*(?:PATH|ADDRESS|DKIM_KEYS|FROM|OPERATORS)[A-Z_]*)=/gm,
+    ),
+  ].map(([, name]) => name ?? '');
+}
 
 /** A `recuerda` command that runs as a process of its own, from a folder that is not the checkout. */
 export interface RunningCommand {

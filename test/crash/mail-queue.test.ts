@@ -2,7 +2,6 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createActivities } from '../../activities';
 import { stopEnrollments } from '../../db/stops';
 import type { Outcome } from '../../domain/outcomes';
-import { createCarrier } from '../../mail/deliver/connections';
 import { JOURNEYS_QUEUE } from '../../workflows/contract';
 import { publishForTests } from '../support/campaigns';
 import { configForTests, workflowBundle } from '../support/engine';
@@ -22,7 +21,6 @@ beforeAll(async () => {
   stage = await setStage();
   campaignId = await publishForTests(stage.db);
   connection = await NativeConnection.connect({ address: stage.temporalAddress });
-  const carrier = createCarrier({ url: stage.sink.url });
   const { publicUrl, tokenKeys, addressKeys } = configForTests(stage.database, stage.sink, stage.temporalAddress);
   journeys = await Worker.create({
     connection,
@@ -30,7 +28,8 @@ beforeAll(async () => {
     workflowBundle: workflowBundle(),
     activities: createActivities({
       db: stage.db,
-      carrier,
+      exit: null,
+      replyAddress: null,
       publicUrl,
       tokenKeys,
       addressKeys,

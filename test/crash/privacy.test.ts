@@ -102,7 +102,7 @@ function refuseSome(): void {
       const index = people.findIndex((person) => person.email === to);
       if (index === 0) throw smtpError(550, `5.1.1 <${to}>: User unknown in virtual mailbox table`);
       if (index === 1) throw smtpError(451, `4.2.2 <${to}>: mailbox of ${people[1]?.first} is full`);
-      if (index === 2 && once(to)) throw smtpError(550, `5.7.1 <${to}>: relay access denied`);
+      if (index === 2 && once(to)) throw smtpError(454, `4.7.1 <${to}>: relay access denied`);
       if (index === 3 && once(to)) throw smtpError(421, `4.3.0 <${to}>: closing connection`);
       if (index === 4) throw smtpError(550, `<${to}> is not somebody we know`);
     },
@@ -205,7 +205,7 @@ test('P5: everything did happen', async () => {
   for (const index of [2, 3]) {
     for (const run of await runsOf(`lead-journey/${idOf(index)}`)) failures.push(JSON.stringify(run.history));
   }
-  expect(failures.join()).toMatch(/smtp rcpt 550 5\.7\.1/);
+  expect(failures.join()).toMatch(/smtp rcpt 454 4\.7\.1/);
 });
 
 interface Run {
@@ -296,7 +296,7 @@ test('P5: nor does the file of its store, nor what the worker writes to its log'
   const lower = store.toLowerCase();
   // What is there is found.
   expect(lower).toContain(idOf(0));
-  expect(lower).toContain('smtp rcpt 550 5.7.1');
+  expect(lower).toContain('smtp rcpt 454 4.7.1');
   const found = needles().filter((needle) => {
     const variants = [needle, needle.toLowerCase()];
     return (

@@ -151,14 +151,14 @@ describe('with Temporal there', () => {
       onRcpt: (to) => {
         if (to !== email || !refusing) return;
         void refuse.wait();
-        throw smtpError(550, `5.7.1 <${to}> relay access denied`);
+        throw smtpError(454, `4.7.1 <${to}> relay access denied`);
       },
     };
     const id = await stage.enroll(campaignId, email);
     await stage.reconcile();
     await refuse.reached;
     const failure = await patiently(stage.journey(id).pendingFailure);
-    expect(failure).toEqual({ type: 'smtp_refused', message: 'smtp rcpt 550 5.7.1' });
+    expect(failure).toEqual({ type: 'smtp_refused', message: 'smtp rcpt 454 4.7.1' });
     expect(await stage.row(id)).toMatchObject({ step: 0, outcome: null });
     refusing = false;
     await patiently(async () => (await stage.row(id)).step === 1);

@@ -62,7 +62,7 @@ async function settled(
   state: Settlement['state'],
   change: Partial<Settlement> = {},
 ): Promise<boolean> {
-  return await settle(db, {
+  const result = await settle(db, {
     ...keyOf(subject),
     leadId: subject.leadId,
     token,
@@ -74,6 +74,7 @@ async function settled(
     now: new Date(),
     ...change,
   });
+  return result.settled;
 }
 
 async function message({ enrollmentId }: Subject, step = 0, copy = 0) {

@@ -47,11 +47,15 @@ function milliseconds(duration: string | undefined): number {
 }
 
 describe('docker-compose.yml', () => {
-  test('runs what the product needs, and the mailbox in a trial only', () => {
+  test('runs what the product needs, the mailbox in a trial only, and the inbox where there is one to watch', () => {
     expect(services.map(([name]) => name).sort()).toEqual(
-      [...ONE_SHOTS, 'api', 'mailbox', 'postgres', 'temporal', 'temporal-ui', 'worker'].sort(),
+      [...ONE_SHOTS, 'api', 'inbox', 'mailbox', 'postgres', 'temporal', 'temporal-ui', 'worker'].sort(),
     );
-    expect(services.filter(([, { profiles }]) => profiles !== undefined).map(([name]) => name)).toEqual(['mailbox']);
+    const optional = services.filter(([, { profiles }]) => profiles !== undefined);
+    expect(Object.fromEntries(optional.map(([name, { profiles }]) => [name, profiles]))).toEqual({
+      inbox: ['inbox'],
+      mailbox: ['trial'],
+    });
   });
 
   test.each(services)('%s: its image is pinned to a full version', (_, { image }) => {
@@ -66,7 +70,7 @@ describe('docker-compose.yml', () => {
   });
 
   test.each(services)('%s: is checked, or is a process that ends where it fails', (name, { healthcheck, restart }) => {
-    if (name === 'worker' || name === 'migrate') expect(healthcheck).toEqual({ disable: true });
+    if (['worker', 'inbox', 'migrate'].includes(name)) expect(healthcheck).toEqual({ disable: true });
     else if (!ONE_SHOTS.includes(name)) expect(healthcheck?.test?.[0]).toBe('CMD');
     expect(restart).toBe(ONE_SHOTS.includes(name) ? 'on-failure:5' : 'unless-stopped');
   });
@@ -83,8 +87,9 @@ describe('docker-compose.yml', () => {
     }
   });
 
-  test('P4 the API waits for Postgres and its tables only, the worker for Temporal too', () => {
+  test('P4 the API and the inbox wait for Postgres and its tables only, the worker for Temporal too', () => {
     expect(Object.keys(service('api').depends_on ?? {}).sort()).toEqual(['migrate', 'postgres']);
+    expect(Object.keys(service('inbox').depends_on ?? {}).sort()).toEqual(['migrate', 'postgres']);
     expect(Object.keys(service('worker').depends_on ?? {}).sort()).toEqual([
       'migrate',
       'postgres',
@@ -105,6 +110,8 @@ describe('docker-compose.yml', () => {
     expect(stop_signal).toBe('SIGTERM');
     expect(milliseconds(stop_grace_period)).toBeGreaterThan(Math.max(grace, killsItself));
     expect({ ports, container_name }).toEqual({ ports: undefined, container_name: undefined });
+    const inbox = Number(/SHUTDOWN_MS = ([\d_]+)/.exec(read('cli/inbox.ts'))?.[1]?.replaceAll('_', ''));
+    expect(milliseconds(service('inbox').stop_grace_period)).toBeGreaterThan(inbox);
     const api = Number(/SHUTDOWN_MS = ([\d_]+)/.exec(read('cli/api.ts'))?.[1]?.replaceAll('_', ''));
     expect(milliseconds(service('api').stop_grace_period)).toBeGreaterThan(api);
   });
@@ -139,13 +146,35 @@ describe('docker-compose.yml', () => {
   });
 
   test('every variable is explained in .env.example', () => {
-    const used = new Set([...text.matchAll(/\$\{([A-Z_]+)/g)].map(([, name]) => name));
+    const used = new Set([...text.matchAll(/\$\{([A-Z0-9_]+)/g)].map(([, name]) => name));
     const explained = read('.env.example');
     expect(used.size).toBeGreaterThan(8);
     expect([...used].filter((name) => !new RegExp(`^# ${name}=`, 'm').test(explained))).toEqual([]);
   });
 
-  test.each(['api', 'worker', 'migrate'])('%s: its settings are ones that it starts with', (name) => {
+  test('every setting that is read is passed on, also those of one stream', () => {
+    const settings = Object.keys(service('worker').environment ?? {});
+    const inReadme = [...read('README.md').matchAll(/`((?:SMTP|IMAP|WEBHOOK|RECUERDA)_[A-Z0-9_]+)`/g)].map(
+      ([, name]) => name,
+    );
+    const elsewhere = [
+      'RECUERDA_API_KEY',
+      'RECUERDA_HOME',
+      'RECUERDA_TEMPORAL_CLI',
+      'RECUERDA_TEST_SERVER',
+      'RECUERDA_TIME_FACTOR',
+    ];
+    const missing = new Set(
+      inReadme.filter((name) => !elsewhere.includes(name ?? '') && !settings.includes(name ?? '')),
+    );
+    expect([...missing]).toEqual([]);
+    for (const name of ['SMTP_URL', 'RECUERDA_SMTP_CONNECTIONS', 'SMTP_OAUTH2_TOKEN_URL', 'RECUERDA_RETURN_PATH']) {
+      const streams = ['TRANSACTIONAL', 'REQUESTED', 'MARKETING'].map((stream) => `${name}_${stream}`);
+      expect(settings).toEqual(expect.arrayContaining(streams));
+    }
+  });
+
+  test.each(['api', 'worker', 'inbox', 'migrate'])('%s: its settings are ones that it starts with', (name) => {
     const settings: Record<string, string> = {
       POSTGRES_PASSWORD: 'secret',
       RECUERDA_SECRET: 'x'.repeat(64),
@@ -154,7 +183,7 @@ describe('docker-compose.yml', () => {
       SMTP_URL: 'smtp://mailbox:1025?ignoreTLS=true',
     };
     const filled = (value: string) =>
-      value.replace(/\$\{([A-Z_]+)(?::([-?])([^}]*))?\}/g, (_, variable: string, kind: string, rest: string) => {
+      value.replace(/\$\{([A-Z0-9_]+)(?::([-?])([^}]*))?\}/g, (_, variable: string, kind: string, rest: string) => {
         const given = settings[variable];
         if (given === undefined && kind !== '-') throw new Error(`${variable} is not asked for in the instructions`);
         return given ?? rest;

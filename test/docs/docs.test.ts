@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { parse } from 'yaml';
+import { RATE_BOUNDS } from '../../domain/breaker';
 import { CAMPAIGN_DEFAULTS, CampaignDefinition, Sender } from '../../domain/campaign';
 import { NUDGE_PURPOSES } from '../../domain/consent';
 import { OUTCOMES } from '../../domain/outcomes';
+import { warmUpCap } from '../../domain/warm-up';
 import { TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
 import { CAMPAIGN_ID_ATTRIBUTE, JOURNEYS_QUEUE, MAIL_QUEUES, OUTCOME_ATTRIBUTE } from '../../workflows/contract';
 
@@ -87,9 +89,12 @@ describe('docs/architecture.md', () => {
   });
 
   test('names every type of failure that the send can end with', () => {
-    const types = [...read('activities/send-step.ts').matchAll(/'((?:smtp|mail|gate|ledger)_[a-z]+|contended)'/g)];
+    const code = readdirSync(join(ROOT, 'activities')).map((file) => read(`activities/${file}`));
+    const types = code.flatMap((text) => [
+      ...text.matchAll(/(?:retryable|nonRetryable)\([^;]*?'((?:smtp|mail|gate|ledger|not)_[a-z]+|contended)'/g),
+    ]);
     const failures = new Set(types.map(([, type = '']) => type));
-    expect(failures.size).toBeGreaterThanOrEqual(6);
+    expect(failures.size).toBeGreaterThanOrEqual(7);
     expect([...failures].filter((type) => !inCode.has(type))).toEqual([]);
   });
 
@@ -114,15 +119,64 @@ describe('docs/architecture.md', () => {
   });
 });
 
+describe('docs/deliverability.md', () => {
+  const page = read('docs/deliverability.md');
+  const shape = (path: string) => path.replace(/[?#].*$/, '').replace(/:\w+|\{\w+\}/g, '*');
+
+  test('names only addresses that are served', () => {
+    const routes = readdirSync(join(ROOT, 'api', 'routes')).map((file) => read(`api/routes/${file}`));
+    const served = routes.flatMap((text) =>
+      [...text.matchAll(/['`](\/[\w:./*-]+)['`]/g)].map(([, path = '']) => shape(path)),
+    );
+    const named = [...page.matchAll(/\b(?:GET|POST|PUT|DELETE) \/v1(\/[\w{}?=./-]+)/g)].map(([, path = '']) => path);
+    expect(named.length).toBeGreaterThan(12);
+    const known = (path: string) =>
+      served.some((pattern) =>
+        new RegExp(`^${pattern.replaceAll('*', '[^/]+')}$`).test(shape(path).replaceAll('*', 'x')),
+      );
+    expect(named.filter((path) => !known(path))).toEqual([]);
+  });
+
+  test('names only settings that there are, and all of those for webhooks', () => {
+    const explained = [...read('.env.example').matchAll(/^# ([A-Z0-9_]+)=/gm)].map(([, name = '']) => name);
+    const named = [...page.matchAll(/\b((?:SMTP|IMAP|RECUERDA|WEBHOOK)_[A-Z0-9_]+[A-Z0-9])\b/g)].map(
+      ([, name = '']) => name,
+    );
+    const prefixes = ['SMTP_OAUTH2', 'IMAP_OAUTH2'];
+    expect(named.filter((name) => !explained.includes(name) && !prefixes.includes(name))).toEqual([]);
+    const hooks = explained.filter((name) => name.startsWith('WEBHOOK_'));
+    expect(hooks.filter((name) => !named.includes(name))).toEqual([]);
+  });
+
+  test('gives the bounds that the circuit breaker has', () => {
+    const percent = (share: number) => `${Number((share * 100).toFixed(2))} %`;
+    for (const [kind, { warn, stop }] of Object.entries(RATE_BOUNDS)) {
+      const words = { complaint: 'complaints', 'hard-bounce': 'hard bounces', 'policy-bounce': 'policy bounces' }[kind];
+      expect(page).toMatch(new RegExp(`^\\| ${words}[^|]*\\| ${percent(warn)} \\| ${percent(stop)} \\|`, 'm'));
+    }
+  });
+
+  test('its example of a warm-up is what the plan gives', () => {
+    const row = (label: string) => (new RegExp(`^\\| ${label} \\| (.+) \\|$`, 'm').exec(page)?.[1] ?? '').split(' | ');
+    const plan = { startedOn: '2026-09-01', firstDay: 50, growth: 1.5, until: 20_000 };
+    const planned = row('day').map((day) => warmUpCap(plan, `2026-09-${day.padStart(2, '0')}`));
+    expect(planned.map((cap) => cap?.toLocaleString('en') ?? 'no limit of its own')).toEqual(row('mails'));
+  });
+});
+
 describe('README.md', () => {
   const page = read('README.md');
 
   test('its table of settings is that of .env.example, and of what the code reads', () => {
-    const table = [...page.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name = '']) => name);
-    const explained = [...read('.env.example').matchAll(/^# ([A-Z_]+)=/gm)].map(([, name = '']) => name);
+    const firstCells = [...page.matchAll(/^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \|/gm)].map(([, cell = '']) => cell);
+    const table = firstCells.flatMap((cell) => [...cell.matchAll(/`([A-Z0-9_]+)`/g)].map(([, name = '']) => name));
+    const all = [...read('.env.example').matchAll(/^# ([A-Z0-9_]+)=/gm)].map(([, name = '']) => name);
+    // What is set for one stream alone stands in a sentence below the table.
+    const ofOneStream = /_(TRANSACTIONAL|REQUESTED|MARKETING)$/;
+    const explained = all.filter((name) => !(ofOneStream.test(name) && all.includes(name.replace(ofOneStream, ''))));
     expect(table.sort()).toEqual(explained.sort());
     const config = read('config.ts');
-    const used = [...config.matchAll(/(?:env\.|env, ')([A-Z_]+)\b/g)].map(([, name = '']) => name);
+    const used = [...config.matchAll(/(?:env\.|env, ')([A-Z0-9_]+)\b/g)].map(([, name = '']) => name);
     expect(used.length).toBeGreaterThan(10);
     expect(used.filter((name) => !table.includes(name))).toEqual([]);
   });

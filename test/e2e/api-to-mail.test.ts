@@ -5,6 +5,7 @@ import { createJourneys, type Journeys } from '../../temporal/journeys';
 import { journeyWorkflowId } from '../../workflows/contract';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { type Engine, silent, startEngine } from '../support/engine';
+import { publishedDns } from '../support/published-dns';
 import { door, eventually } from '../support/waiting';
 
 // The whole, as it runs: HTTP in, Postgres, Temporal, SMTP out, and the ways out of it.
@@ -22,6 +23,7 @@ beforeAll(async () => {
     journeys,
     config: engine.config,
     clock: () => new Date(),
+    dns: publishedDns({}),
     logger: pino({ level: 'silent' }),
   });
   campaignId = await publishForTests(engine.db, definitionForTests(3));

@@ -1,58 +1,24 @@
 import { loadExample } from '../../examples/load';
 import { preparePublication } from '../../mail/compose/compile';
-import { composeMessage } from '../../mail/compose/message';
-import { messageIdFor } from '../../mail/compose/message-id';
+import { exampleMails, LANGUAGES } from './mails';
 
 const NAMES = ['Íñigo Muñoz', "Nora O'Donnell", '😀', '<b>Ana</b>', '', null];
 
-describe.each(['es', 'en'] as const)('the example in %s', (language) => {
-  const prepared = preparePublication(loadExample(language));
-
+describe.each(LANGUAGES)('the example in %s', (language) => {
   test('can be published as it is: the information and seven nudges', async () => {
-    const result = await prepared;
+    const result = await preparePublication(loadExample(language));
     expect(result).not.toHaveProperty('problems');
     expect(result).toMatchObject({ steps: { length: 8 } });
   });
 
   test.each(NAMES)('reads well for a lead called %j', async (name) => {
-    const result = await prepared;
-    if ('problems' in result) throw new Error('not publishable');
-    const { definition, steps } = result;
-    const subjects = new Set<string>();
-    for (const [step, compiled] of steps.entries()) {
-      const message = await composeMessage({
-        compiled,
-        definition,
-        step,
-        stepCount: steps.length,
-        campaignId: '6e1c8f0a-0000-4000-8000-000000000001',
-        lead: {
-          email: 'x@correo.example',
-          name,
-          locale: definition.locale,
-          timeZone: definition.timeZone,
-          attributes: {},
-        },
-        requestedAt: new Date('2025-09-03T10:00:00Z'),
-        consentSource: name ? 'https://shop.example/form' : null,
-        unsubscribeUrl: 'https://shop.example/u/token',
-        messageId: messageIdFor({
-          enrollmentId: 'c0ffee00-0000-4000-8000-00000000000a',
-          step,
-          copy: 0,
-          domain: 'shop.example',
-        }),
-        date: new Date('2025-12-10T09:15:00Z'),
-      });
-      subjects.add(message.subject);
-      const { legalName, postalAddress, privacyUrl } = definition.sender;
-      for (const shown of [
-        legalName,
-        postalAddress,
-        privacyUrl,
-        'https://shop.example/u/token',
-        definition.product.name,
-      ]) {
+    const mails = await exampleMails(language, {
+      name,
+      consentSource: name ? 'https://shop.example/form' : null,
+    });
+    for (const { step, message, unsubscribeUrl, campaign } of mails) {
+      const { sender, product } = campaign.definition;
+      for (const shown of [sender.legalName, sender.postalAddress, sender.privacyUrl, unsubscribeUrl, product.name]) {
         expect(message.text).toContain(shown);
         expect(message.html).toContain(shown);
       }
@@ -65,6 +31,12 @@ describe.each(['es', 'en'] as const)('the example in %s', (language) => {
         if (name) expect(message.text).toContain('https://shop.example/form');
       }
     }
-    expect(subjects.size).toBe(8);
+    expect(new Set(mails.map(({ message }) => message.subject)).size).toBe(8);
+  });
+
+  test('the information speaks from an address of its own, the nudges from another', async () => {
+    const [information, ...nudges] = (await exampleMails(language)).map(({ from }) => from.split('@')[1]);
+    expect(new Set(nudges).size).toBe(1);
+    expect(information).toBe(`info.${nudges[0]}`);
   });
 });

@@ -46,9 +46,14 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     databaseConnections: 20,
     temporalAddress,
     temporalNamespace: 'default',
-    smtpUrl: sink.url,
+    smtp: smtpForTests(sink.url),
     mailBlocked: null,
-    smtpConnections: 5,
+    replyAddress: null,
+    dkimKeys: [],
+    inboxes: [],
+    webhooks: { sesTopics: null, postmark: null, sendgrid: null, mailgun: null, generic: null },
+    staffFrom: null,
+    operators: [],
     publicUrl: 'http://localhost:3000',
     host: '127.0.0.1',
     port: 0,
@@ -58,6 +63,12 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     timeFactor: 1,
     logLevel: 'silent',
   };
+}
+
+/** All streams over one server. */
+export function smtpForTests(url: string): Config['smtp'] {
+  const settings = { url, connections: 5, oauth2: null, returnPath: null };
+  return { transactional: settings, requested: settings, marketing: settings };
 }
 
 export function workflowBundle(): { codePath: string } {

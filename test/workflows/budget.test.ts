@@ -76,7 +76,7 @@ test('nor does one cost more whose mail was deferred, whose first try failed, or
   stage.sink.faults = {
     onRcpt: (to) => {
       if (to.startsWith('llena')) throw smtpError(452, '4.2.2 mailbox full');
-      if (to.startsWith('lenta') && failures++ === 0) throw smtpError(550, '5.7.1 relay denied');
+      if (to.startsWith('lenta') && failures++ === 0) throw smtpError(454, '4.7.1 relay denied');
     },
   };
   const full = await stage.enroll(campaignId, 'llena@correo.example');

@@ -22,6 +22,7 @@ import { definitionForTests, publishForTests } from '../support/campaigns';
 import { configForTests, installRuntime, silent, workflowBundle } from '../support/engine';
 import { dirtyImport, headcount, importForTests, importOf } from '../support/imports';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
+import { publishedDns } from '../support/published-dns';
 import { type SmtpSink, startSmtpSink } from '../support/smtp-sink';
 import { door, eventually } from '../support/waiting';
 
@@ -115,6 +116,7 @@ test('P4, P5 from the command line to the mail: every good line gets its informa
     journeys,
     config,
     clock: () => new Date(),
+    dns: publishedDns({}),
     logger: pino({ level: 'silent' }),
   });
   const folder = await mkdtemp(join(tmpdir(), 'recuerda-import-'));
@@ -184,6 +186,7 @@ test('the command tells why a file is refused', async () => {
     journeys: createJourneys(client, database.db, silent),
     config,
     clock: () => new Date(),
+    dns: publishedDns({}),
     logger: pino({ level: 'silent' }),
   });
   const folder = await mkdtemp(join(tmpdir(), 'recuerda-import-'));

@@ -5,13 +5,15 @@ import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { stopEnrollments } from '../../db/stops';
+import { enqueueTransactional, findTransactional } from '../../db/transactional';
 import type { Outcome } from '../../domain/outcomes';
-import { signalJourney } from '../../temporal/journeys';
-import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
+import { signalJourney, startTransactional } from '../../temporal/journeys';
+import { journeyWorkflowId, progressQuery, transactionalWorkflowId } from '../../workflows/contract';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { type Engine, startEngine, workflowBundle } from '../support/engine';
 import { enrollForTests, requestBy } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
+import { shopMail } from '../support/transactional';
 import { door, eventually } from '../support/waiting';
 
 // P11. Histories of every released version lie in test/replay/<version>/ and must replay with today's workflow code. Those
@@ -28,15 +30,8 @@ afterAll(async () => {
 });
 
 /** A run's history in the form that Temporal's own tools read and write. */
-async function historyOf(id: string, runId: string): Promise<unknown> {
-  const target = [
-    '--address',
-    engine.config.temporalAddress,
-    '--workflow-id',
-    journeyWorkflowId(id),
-    '--run-id',
-    runId,
-  ];
+async function historyOf(workflowId: string, runId: string): Promise<unknown> {
+  const target = ['--address', engine.config.temporalAddress, '--workflow-id', workflowId, '--run-id', runId];
   const { stdout } = await promisify(execFile)(
     process.env.TEST_TEMPORAL_CLI ?? 'temporal',
     ['workflow', 'show', ...target, '--output', 'json'],
@@ -58,7 +53,7 @@ async function recordedHistories(): Promise<{ name: string; history: unknown }[]
 
 describe('P11: old journeys keep running', () => {
   test('every shape of a run that this version makes replays, and can be recorded', async () => {
-    const histories = await runEveryShape();
+    const histories = [...(await runEveryShape()), ...(await mailsOfEveryShape())];
     for (const { shape, history } of histories) {
       await Worker.runReplayHistory({ workflowBundle: workflowBundle() }, history, shape);
     }
@@ -168,9 +163,47 @@ async function runEveryShape(): Promise<{ shape: string; history: unknown }[]> {
     if (started !== null) firstRuns.set(id, (await started.describe()).runId);
     await lead(id, email);
     // The first run: the one that this shape is about.
-    const history = await historyOf(id, firstRuns.get(id) ?? '');
+    const history = await historyOf(journeyWorkflowId(id), firstRuns.get(id) ?? '');
     histories.push({ shape, history });
   }
+  return histories;
+}
+
+/** The same for mail outside any journey. */
+async function mailsOfEveryShape(): Promise<{ shape: string; history: unknown }[]> {
+  const { client, db } = engine;
+  const refused = (code: number, text: string) => () => {
+    engine.sink.faults = {
+      onRcpt: () => {
+        throw smtpError(code, text);
+      },
+    };
+  };
+  const accepted = () => {
+    engine.sink.faults = {};
+  };
+  const histories: { shape: string; history: unknown }[] = [];
+  for (const [shape, meet, ending] of [
+    ['transactional-accepted', accepted, 'COMPLETED'],
+    ['transactional-rejected', refused(550, '5.1.1 no such user'), 'COMPLETED'],
+    ['transactional-deferred', refused(450, '4.2.0 greylisted'), 'RUNNING'],
+    ['transactional-cancelled-in-the-wait', refused(450, '4.2.0 greylisted'), 'COMPLETED'],
+  ] as const) {
+    meet();
+    const id = await enqueueTransactional(db, shopMail(`${shape}@correo.example`));
+    await startTransactional(client, { transactionalId: id, priority: 1, fairnessKey: 'other-1' });
+    const handle = client.workflow.getHandle(transactionalWorkflowId(id));
+    const { runId } = await handle.describe();
+    if (meet !== accepted && shape !== 'transactional-rejected') {
+      await eventually(async () => (await findTransactional(db, id)).notBefore !== null);
+    }
+    if (shape === 'transactional-cancelled-in-the-wait') await handle.cancel();
+    await eventually(async () => (await handle.describe()).status.name === ending);
+    await eventually(async () => ((await handle.describe()).raw.pendingActivities ?? []).length === 0);
+    histories.push({ shape, history: await historyOf(transactionalWorkflowId(id), runId) });
+    if (ending === 'RUNNING') await handle.terminate();
+  }
+  accepted();
   return histories;
 }
 

@@ -1,0 +1,374 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
+import { recordFault, resumeAfterProbe } from '../db/breaker';
+import type { Db } from '../db/client';
+import {
+  claim,
+  loadTouch,
+  type MessageKey,
+  type Moved,
+  passGate,
+  releaseClaim,
+  settle,
+  type Touch,
+} from '../db/ledger';
+import { bounce } from '../db/stops';
+import { fromOfStep, type PublishedCampaign } from '../domain/campaign';
+import { deferUntil } from '../domain/deferral';
+import type { SendingLimits } from '../domain/limits';
+import { nextOpening, type PlanningClock, planDue } from '../domain/planner';
+import { type Stream, streamOfStep } from '../domain/streams';
+import { signUnsubscribeToken, type TokenKey } from '../domain/unsubscribe-token';
+import { type MailIdentity, mailIdentity } from '../mail/compose/identity';
+import { type ComposedMessage, composeMessage } from '../mail/compose/message';
+import type { Carrier, SmtpLink } from '../mail/deliver/connections';
+import { type Refusal, SmtpRefusal } from '../mail/deliver/refusal';
+import { type Delivery, deliver } from '../mail/deliver/send';
+import { MissingDkimKey, type Signer } from '../mail/deliver/signing';
+import { routeOf, type SendStepResult, type WaitReason } from '../workflows/contract';
+import { afterRefusalOfUs, askLeave, type RefusalOfUs, spendPlace } from './leave-to-send';
+
+/** The way out of one stream. */
+export interface StreamExit {
+  stream: Stream;
+  carrier: Carrier;
+  sign: Signer;
+  /** Mailbox for delivery reports (VERP); null: they go to the From address. */
+  returnPath: string | null;
+}
+
+export interface SendMessageDeps {
+  db: Db;
+  /** Null on a queue that carries no mail. */
+  exit: StreamExit | null;
+  publicUrl: string;
+  /** Mailbox of ours for answers; null: they go where the campaign says. */
+  replyAddress: string | null;
+  tokenKeys: readonly TokenKey[];
+  timeFactor: number;
+  /** Why no mail may leave; null when it may. */
+  mailBlocked: string | null;
+}
+
+/** How long one delivery may take, from MAIL to the last answer. */
+export const DELIVERY_MS = 60_000;
+/** How long to wait for a free connection before the task goes back to its queue; to open it takes 20 s more at most. */
+const CONNECTION_MS = 60_000;
+/** For this long after a 250 its record is tried again while Postgres is away; all of them fit into the activity's 5 minutes. */
+const RECORD_MS = 150_000;
+
+export type Attempt = SendStepResult | 'look-again';
+
+/** One message of one enrollment that is about to be sent. */
+export interface Sending {
+  deps: SendMessageDeps;
+  touch: Touch;
+  campaign: PublishedCampaign;
+  step: number;
+  copy: number;
+  now: Date;
+  cancelled: AbortSignal;
+  limits: SendingLimits;
+  /** It is the one mail that may try whether a stream that was stopped can go on. */
+  probe?: boolean;
+}
+
+/**
+ * Sends one message: connection, claim, composition, gate, delivery, record.
+ *
+ * @returns `refused` when the claim was: something forbids it now
+ */
+export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'> {
+  const { deps, touch, campaign, step, copy, now, cancelled } = sending;
+  const { db, exit, mailBlocked } = deps;
+  const key: MessageKey = { enrollmentId: touch.enrollmentId, step, copy };
+  // The streams never meet: what is due here by another one is sent on its way there.
+  if (exit?.stream !== streamOfStep(step))
+    return next({ ...touch, nextDueAt: dueNow(touch, now) }, campaign, 'not-due', sending.limits);
+  if (mailBlocked !== null) throw ApplicationFailure.retryable(mailBlocked, 'mail_blocked');
+
+  const leave = await askLeave(sending, exit.stream);
+  if (leave.kind !== 'go') {
+    return leave.kind === 'daily-cap' ? await answerFromRow(sending, 'daily-cap') : leave.answer;
+  }
+  const link = await acquire(exit.carrier, cancelled);
+  if (link instanceof SmtpRefusal) {
+    const failure = ApplicationFailure.retryable(link.message, 'smtp_refused');
+    return await afterRefusalOfUs(sending, exit.stream, refusalOf(link), failure);
+  }
+  try {
+    const token = randomUUID();
+    const identity = identityOf(sending, exit);
+    const claimed = await claim(db, { ...key, messageId: identity.messageId, token, now });
+    if (claimed === null) return 'refused';
+    let message: ComposedMessage;
+    let signed: Buffer;
+    try {
+      message = await compose(sending, exit, identity);
+      signed = await exit.sign(message.raw, identity.from.address, now);
+    } catch (error) {
+      await release(db, { ...key, token }, now);
+      if (error instanceof MissingDkimKey) throw ApplicationFailure.retryable(error.message, 'not_signed');
+      throw error;
+    }
+    const delivery = await deliver(link, {
+      from: message.envelope.from,
+      to: touch.lead.email,
+      envelopeId: message.envelope.id,
+      raw: signed,
+      gate: async () => !cancelled.aborted && (await passGate(db, key, token, now)),
+      signal: cancelled,
+      deadlineMs: DELIVERY_MS,
+    });
+    // The next interval counts from here: the mail was not taken before (promise P10).
+    const taken = new Date(Math.max(now.getTime(), Date.now()));
+    const sent = { ...sending, now: taken, probe: leave.probe };
+    return await record(sent, exit.stream, { ...key, token }, claimed, delivery);
+  } finally {
+    link.release();
+  }
+}
+
+function dueNow(touch: Touch, now: Date): Date {
+  return touch.nextDueAt > now ? touch.nextDueAt : now;
+}
+
+/** A connection to send over, or the server's no. @throws CancelledFailure, or a failure to be retried */
+export async function acquire(carrier: Carrier, cancelled: AbortSignal): Promise<SmtpLink | SmtpRefusal> {
+  try {
+    return await carrier.acquire(cancelled, CONNECTION_MS);
+  } catch (error) {
+    if (cancelled.aborted) throw new CancelledFailure('cancelled before anything was handed over');
+    if (error instanceof SmtpRefusal) return error;
+    throw ApplicationFailure.retryable('no SMTP connection came free', 'smtp_busy');
+  }
+}
+
+function identityOf({ deps, touch, campaign, step, copy }: Sending, exit: StreamExit): MailIdentity {
+  const { sender } = campaign.definition;
+  return mailIdentity(
+    { kind: 'enrollment', id: touch.enrollmentId, step, copy },
+    { from: fromOfStep(sender, step), replyTo: sender.replyTo },
+    { ...deps, returnPath: exit.returnPath },
+  );
+}
+
+async function compose(
+  { deps, touch, campaign, step, now }: Sending,
+  { stream }: StreamExit,
+  identity: MailIdentity,
+): Promise<ComposedMessage> {
+  const content = campaign.steps[step];
+  if (content === undefined) throw new Error(`campaign version without step ${step}`);
+  const { enrollmentId, campaignId, addressHash, lead } = touch;
+  const locale = lead.locale ?? campaign.definition.locale;
+  const token = signUnsubscribeToken({ addressHash, campaignId, enrollmentId, locale }, deps.tokenKeys);
+  return await composeMessage({
+    compiled: content,
+    definition: campaign.definition,
+    campaignId,
+    lead: { ...lead, locale, timeZone: lead.timeZone ?? campaign.definition.timeZone },
+    requestedAt: touch.requestedAt,
+    consentSource: touch.consentSource,
+    step,
+    stepCount: campaign.steps.length,
+    unsubscribeUrl: `${deps.publicUrl}/u/${token}`,
+    identity,
+    stream,
+    date: now,
+  });
+}
+
+async function record(
+  sending: Sending,
+  stream: Stream,
+  message: MessageKey & { token: string },
+  claimed: { attempts: number; firstClaimedAt: Date },
+  delivery: Delivery,
+): Promise<Attempt> {
+  const { deps, touch, now } = sending;
+  switch (delivery.kind) {
+    case 'accepted':
+      if (sending.probe) await untilRecorded(() => resumeAfterProbe(deps.db, stream, touch.fairnessKey, now));
+      return await advance(sending, message.token, {
+        state: 'accepted',
+        event: 'message-accepted',
+        code: codes(delivery),
+        providerId: delivery.providerId ?? delivery.messageId,
+      });
+    case 'unknown':
+      return await advance(sending, message.token, {
+        state: 'unknown',
+        event: 'message-unknown',
+        code: delivery.reason,
+      });
+    case 'withdrawn':
+      await spendPlace(sending, stream, 'message');
+      return 'look-again';
+    case 'gate-failed':
+      // It may have committed all the same, and is taken back: nothing has gone out.
+      await release(deps.db, message, now);
+      await spendPlace(sending, stream, 'message');
+      throw ApplicationFailure.retryable('the gate could not be asked', 'gate_failed');
+    case 'unsent':
+      await release(deps.db, message, now);
+      await spendPlace(sending, stream, delivery.phase);
+      if (delivery.reason === 'aborted') return 'look-again';
+      return await afterRefusalOfUs(
+        sending,
+        stream,
+        { phase: delivery.phase, code: null, cause: 'network' },
+        ApplicationFailure.retryable(`smtp ${delivery.phase} ${delivery.reason}`, 'smtp_unsent'),
+      );
+    case 'refused':
+      break;
+  }
+  const code = codes(delivery);
+  switch (delivery.judgement.verdict) {
+    case 'bounced':
+      await untilRecorded(() => bounce(deps.db, message, code, now));
+      await recordFault(deps.db, { stream, provider: touch.fairnessKey, kind: 'hard-bounce', code, now });
+      return 'look-again';
+    case 'rejected':
+      return await advance(sending, message.token, { state: 'rejected', event: 'message-rejected', code });
+    case 'refused-us':
+      await release(deps.db, message, now);
+      await spendPlace(sending, stream, delivery.phase);
+      return await afterRefusalOfUs(
+        sending,
+        stream,
+        refusalOf(delivery),
+        ApplicationFailure.retryable(`smtp ${delivery.phase} ${code}`, 'smtp_refused'),
+      );
+    case 'deferred': {
+      const until = deferUntil(claimed.attempts, claimed.firstClaimedAt, now);
+      if (until === null) {
+        return await advance(sending, message.token, { state: 'deferred', event: 'message-skipped', code });
+      }
+      const { enrollmentId, step, copy, token } = message;
+      // A nudge is tried again inside the send window only (promise P10); the information at any hour.
+      const dueAt =
+        step === 0
+          ? until
+          : nextOpening({ ...planning(deps, touch, sending.campaign), due: touch.nextDueAt, now: until });
+      const { moved } = await untilRecorded(() =>
+        settle(deps.db, {
+          enrollmentId,
+          step,
+          copy,
+          token,
+          leadId: touch.lead.id,
+          state: 'deferred',
+          event: 'message-deferred',
+          code,
+          providerId: null,
+          move: { kind: 'again', dueAt },
+          now,
+        }),
+      );
+      return await answerFrom(sending, moved, 'deferred');
+    }
+  }
+}
+
+/** Settles a message for good and moves the enrollment on to its next step. */
+export async function advance(
+  sending: Sending,
+  token: string | null,
+  fate: Pick<Parameters<typeof settle>[1], 'state' | 'event' | 'code'> & { providerId?: string | null },
+): Promise<Attempt> {
+  const { deps, touch, campaign, step, copy, now } = sending;
+  const following = copy === 0 ? step + 1 : touch.step;
+  const dueAt = planDue({ ...planning(deps, touch, campaign), step: following, after: now });
+  const { moved } = await untilRecorded(() =>
+    settle(deps.db, {
+      enrollmentId: touch.enrollmentId,
+      step,
+      copy,
+      token,
+      leadId: touch.lead.id,
+      providerId: null,
+      ...fate,
+      move: { kind: 'advance', dueAt },
+      now,
+    }),
+  );
+  return await answerFrom(sending, moved, following >= campaign.steps.length ? 'late-answer' : 'cadence');
+}
+
+/** What comes next, as the enrollment stands after it was moved on; looked up where that was not told. */
+async function answerFrom(sending: Sending, moved: Moved | null, reason: WaitReason): Promise<Attempt> {
+  if (moved === null) return await answerFromRow(sending, reason);
+  const { touch, campaign, limits } = sending;
+  if (moved.outcome !== null) return { kind: 'concluded', outcome: moved.outcome, step: moved.step };
+  return next({ ...touch, ...moved }, campaign, reason, limits);
+}
+
+/** The row's own word on what comes next, after it was moved on (or was stopped meanwhile). */
+async function answerFromRow({ deps, touch, campaign, limits }: Sending, reason: WaitReason): Promise<Attempt> {
+  const fresh = await untilRecorded(() => loadTouch(deps.db, touch.enrollmentId));
+  if (fresh === null) return { kind: 'concluded', outcome: 'erased', step: touch.step };
+  if (fresh.outcome !== null) return { kind: 'concluded', outcome: fresh.outcome, step: fresh.step };
+  return next(fresh, campaign, reason, limits);
+}
+
+export function next(
+  touch: Touch,
+  campaign: PublishedCampaign,
+  reason: WaitReason,
+  limits: SendingLimits,
+): SendStepResult {
+  const infoAgain = touch.infoDueAt !== null && touch.infoDueAt <= touch.nextDueAt;
+  return {
+    kind: 'next',
+    step: touch.step,
+    dueAt: Math.min(touch.nextDueAt.getTime(), touch.infoDueAt?.getTime() ?? Number.POSITIVE_INFINITY),
+    route: routeOf({ ...touch, steps: campaign.steps.length, infoAgain }, limits),
+    reason,
+  };
+}
+
+export function planning(deps: SendMessageDeps, touch: Touch, { definition }: PublishedCampaign) {
+  const clock: PlanningClock = { origin: touch.enrolledAt.getTime(), factor: deps.timeFactor };
+  return {
+    enrollmentId: touch.enrollmentId,
+    step: touch.step,
+    cadence: definition.cadence,
+    sendWindow: definition.sendWindow,
+    timeZone: touch.lead.timeZone ?? definition.timeZone,
+    clock,
+  };
+}
+
+/** Gives a claim back; were that lost, the next attempt would have to take the message for handed over. */
+async function release(db: Db, { token, ...key }: MessageKey & { token: string }, now: Date): Promise<void> {
+  await untilRecorded(() => releaseClaim(db, key, token, now));
+}
+
+/** Keeps trying to write down what can't be undone any more, while Postgres is away. */
+export async function untilRecorded<T>(work: () => Promise<T>): Promise<T> {
+  const giveUpAt = Date.now() + RECORD_MS;
+  for (let wait = 100; ; wait = Math.min(wait * 2, 5_000)) {
+    try {
+      return await work();
+    } catch (error) {
+      if (Date.now() + wait > giveUpAt) throw error;
+      await sleep(wait);
+    }
+  }
+}
+
+/** What the circuit breaker wants to know of a refusal. */
+export function refusalOf(refusal: Refusal): RefusalOfUs {
+  return {
+    phase: refusal.phase,
+    code: refusal.code === null ? null : codes(refusal),
+    cause: refusal.judgement.cause,
+  };
+}
+
+/** Reply code and enhanced code of an answer, never its text: that can quote an address (promise P5). */
+export function codes(answer: { code: number | null; enhanced: string | null }): string {
+  return [answer.code ?? 'none', answer.enhanced].filter((part) => part !== null).join(' ');
+}
