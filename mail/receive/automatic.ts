@@ -58,9 +58,9 @@ const find = {
 };
 const TICKET_NUMBER =
   /\[(?:[a-z -]{0,20}[#:] ?)?[a-z]{0,6}-?\d{3,}\]|\[[^\]]{1,40}#\s?[a-z0-9-]{3,}\]|\b(?:ticket|tiquet|case|caso|cas|incidencia|vorgang|protocolo|anfrage|solicitud|request|ref)\b[^\n]{0,12}(?:#|:|nº|n°|nr\.?|no\.?|id)\s{0,2}[a-z]{0,6}-?\d{3,}|##\s?\d{3,}\s?##|\(case \d{3,}\)/i;
-/** The number that an acknowledgement gives: "Ticketnummer: 4711", "sous le numéro 4711", "N.º do pedido: 4711". */
+/** The number that an acknowledgement gives, in folded words: "ticketnummer 4711", "sous le numero 4711", "n o do pedido 4711". */
 const NUMBER_GIVEN =
-  /(?:ticket|tiquet|incidencia|incid[eè]ncia|vorgang|protocolo|pedido|solicitud|request|case|caso|dossier|richiesta|pratica|num(?:ber|mer|ero|[eé]ro)|n[uú]mero|n\.?[º°])[^\n]{0,14}?[#:\s]\s?[a-z]{0,4}-?\d{4,}/i;
+  /(?:ticket|tiquet|inciden(?:cia|t)|vorgang|protocolo|pedido|solicitud|request|case|caso|dossier|richiesta|pratica|num(?:ber|mer|ero))[a-z]*(?: [a-z]{1,6}){0,2} [a-z]{0,4} ?\d{4,}/;
 const ANSWER_PREFIX = /^\s*(?:re|rv|aw|sv|antw|r|res|rif|tr|fwd?|wg|i|enc)\s?(?:\[\d{1,3}\])?\s?:/i;
 const PERSONAL_MAILERS =
   /iphone mail|ipad mail|apple mail|thunderbird|k-9 mail|aquamail|spark|android|evolution|airmail|mutt|bluemail/i;
@@ -213,7 +213,7 @@ function weighWords(sentences: readonly Sentence[], scale: Scale): WordsFinding 
   }
   const tickets = count(find.ticket);
   if (tickets > 0 && !absent && !left) weigh(scale, tickets > 1 ? 0.45 : 0.25, 'acknowledges receipt');
-  if (tickets > 0 && !absent && !left && sentences.some(({ text }) => NUMBER_GIVEN.test(text))) {
+  if (tickets > 0 && !absent && !left && sentences.some(({ words }) => NUMBER_GIVEN.test(words))) {
     weigh(scale, 0.3, 'gives a number');
   }
   if (absent && instead && count(find.absent) > 1) weigh(scale, 0.1, 'says so more than once');
@@ -224,7 +224,10 @@ function weighWords(sentences: readonly Sentence[], scale: Scale): WordsFinding 
 function weighAgainst(message: ReceivedMessage, own: NewText, sentences: readonly Sentence[], scale: Scale): void {
   const asks = sentences.filter(({ question, words }) => question && words.split(' ').length > 2).length;
   weigh(scale, asks > 0 ? -0.35 : 0, 'asks a question');
-  const intent = sentences.map(({ words }) => find.intent(words)).find((phrase) => phrase !== null);
+  // "Bei Fragen können Sie … anrufen" tells whom to turn to, and asks for nothing.
+  const intent = sentences
+    .map(({ words }) => (find.instead(words) === null ? find.intent(words) : null))
+    .find((phrase) => phrase !== null);
   weigh(scale, intent ? -0.4 : 0, `says "${intent}"`);
   weigh(scale, own.sentFrom ? -0.3 : 0, 'was sent from a telephone');
   weigh(scale, own.quotes && ANSWER_PREFIX.test(message.subject) ? -0.2 : 0, 'answers with a quote');

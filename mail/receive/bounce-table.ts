@@ -11,6 +11,7 @@ import {
   GIVEN_UP_TEXT,
   MAIL_SYSTEMS,
   RETURNED_COPY,
+  WAITING_FOR_US,
 } from './bounce-words';
 import { daemonSigns, looksHandled } from './daemon';
 import { mailedAddress } from './delivery-report';
@@ -58,6 +59,9 @@ export function tableBounce(message: ReceivedMessage): TableFinding | null {
   if (filter !== null) return filter;
   const signs = signsOf(message, subject, lower);
   if (!isBounce(message, signs)) return null;
+  if (!signs.returned && !signs.failedRecipients && !signs.report && !signs.answer && WAITING_FOR_US.test(lower)) {
+    return null;
+  }
   const evidence = evidenceOf(signs);
   const score = scoreOf(signs);
   const confidence = Math.min(0.98, 0.6 + score * 0.04);
