@@ -1,8 +1,7 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
-import { join } from 'node:path';
 import {
   type Carrier,
   type CarrierOptions,
@@ -12,6 +11,7 @@ import {
 } from '../../../mail/deliver/connections';
 import { SmtpRefusal } from '../../../mail/deliver/refusal';
 import { deliver } from '../../../mail/deliver/send';
+import { selfSigned } from '../../support/certificate';
 import { type FaultyServer, faultyServer, type RealServer, realServer, type Script } from './smtp-servers';
 
 const open = { carriers: [] as Carrier[], servers: [] as Array<RealServer | FaultyServer> };
@@ -332,18 +332,20 @@ describe('opening a session', () => {
   });
 
   test('a certificate for another name is refused, however trusted; with STARTTLS too', async () => {
-    // Made out to elsewhere.example, and its own authority.
-    const pem = readFileSync(join(__dirname, 'fixtures', 'elsewhere.pem'));
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    // Made out to another host, and its own authority.
+    const cert = selfSigned(privateKey, [new Date(Date.now() - 86_400_000), new Date(Date.now() + 86_400_000)]);
+    const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
     for (const [secure, url] of [
       [true, 'smtps://127.0.0.1'],
       [false, 'smtp://0.0.0.0'],
     ] as const) {
-      const server = await real({ secure, key: pem, cert: pem });
+      const server = await real({ secure, key, cert });
       const to = `${url}:${server.port}`;
-      const refusal = await refusalOf(carrierTo(to, { tls: { ca: [pem] } }).acquire(never()));
+      const refusal = await refusalOf(carrierTo(to, { tls: { ca: [cert] } }).acquire(never()));
       expect(refusal.message).toBe('smtp tls ERR_TLS_CERT_ALTNAME_INVALID');
       expect((await refusalOf(carrierTo(to).acquire(never()))).message).toMatch(/^smtp tls [A-Z_]*(CERT|SIGNATURE)/);
-      const link = await carrierTo(to, { tls: { ca: [pem], servername: 'elsewhere.example' } }).acquire(never());
+      const link = await carrierTo(to, { tls: { ca: [cert], servername: 'sns.amazonaws.com' } }).acquire(never());
       expect((await send(link)).kind).toBe('accepted');
       link.release();
       expect(server.messages).toHaveLength(1);
