@@ -3,6 +3,9 @@ import type { PhrasesByLanguage } from '../phrases';
 /** No more mail, asked for in words that say it wherever they stand, unless a negation is before them. */
 export const NO_MORE_MAIL: PhrasesByLanguage = {
   es: [
+    'dejaseis/dejarais/dejasen/dejaran/dejase/dejara/dejases/dejaras/dejéis (ya) de enviar*/escribir*/mandar*/molestar*/contactar*',
+    'no volver a recibir',
+    'no recibiera/recibiese/reciba más correos/emails/mails/mensajes/publicidad',
     'borrar/borren/eliminar/eliminen mi correo/email/dirección de',
     'bórrame/sácame/elimíname/quítame/elimínenme/sáquenme/bórrenme ya/por_favor',
     'dejar de recibir',
@@ -87,6 +90,9 @@ export const NO_MORE_MAIL: PhrasesByLanguage = {
     'lose my email/address/number',
   ],
   fr: [
+    'cessiez/arrêtiez/cessiez_de de m_envoyer/m_écrire/me_contacter/nous_envoyer/nous_écrire',
+    'ne plus être contacté/contactée/sollicité/sollicitée',
+    'être retiré/retirée/supprimé/supprimée/désinscrit/désinscrite de',
     'ne plus figurer',
     'arrêter de recevoir',
     'quitter votre/la liste',
@@ -116,6 +122,8 @@ export const NO_MORE_MAIL: PhrasesByLanguage = {
     'cessez/cesser/arrêtez/arrêter (tous) vos/ces/les envois/sollicitations',
   ],
   de: [
+    'aus der/eurer/ihrer/deiner/dieser (mailing*) liste (zu) löschen/streichen/entfernen/nehmen/austragen',
+    'nicht mehr angeschrieben/kontaktiert werden',
     'verteiler … streichen/löschen/entfernen/nehmen',
     'mailverteiler',
     'aus ihrem/eurem/dem newsletter',
@@ -158,6 +166,9 @@ export const NO_MORE_MAIL: PhrasesByLanguage = {
     'hört/hören_sie (bitte/endlich) auf mir/uns/mich',
   ],
   it: [
+    'non ricevere più … mail/email/e-mail/messaggi/comunicazioni/pubblicità/newsletter/posta',
+    'vorrei/desidero/voglio/preferisco/preferirei/chiedo_di non ricevere/riceverne più',
+    'essere cancellato/cancellata/rimosso/rimossa/tolto/tolta da*',
     'essere cancellato/cancellata/rimosso/rimossa/tolto/tolta',
     'smettere di ricevere',
     'uscire dalla lista',
@@ -191,6 +202,9 @@ export const NO_MORE_MAIL: PhrasesByLanguage = {
     'lasciatemi in pace',
   ],
   pt: [
+    'deixassem/deixasse/deixem/deixarem de (me/nos) enviar*/mandar*/escrever*/contactar*',
+    'não voltar a receber',
+    'ser removido/removida/retirado/retirada da',
     'retire/retirem (o) meu email/endereço/contacto/contato/nome',
     'sair da/dessa/desta/vossa lista',
     'deixar de receber',
@@ -212,6 +226,8 @@ export const NO_MORE_MAIL: PhrasesByLanguage = {
     'deixem-me em paz',
   ],
   ca: [
+    'deixéssiu/deixessin/deixés/deixeu (ja) d_enviar*/de_escriure*/d_escriure*/de_molestar*',
+    'no tornar a rebre',
     'deixar de rebre',
     'traieu/esborreu/elimineu/treguin/esborrin/eliminin el meu correu/nom/email/contacte',
     'sortir de la llista',
@@ -1137,6 +1153,7 @@ export const YET: PhrasesByLanguage = {
 
 export const ERASURE: PhrasesByLanguage = {
   es: [
+    'borréis/borren/borrad/borre/eliminéis/eliminen/eliminad/elimine/suprimáis/supriman/suprima (toda) mi información',
     'borren/borre/borra/borrad/borrar/borrado/eliminen/elimine/elimina/eliminad/eliminar/eliminación/supriman/suprima/suprimir/supresión/destruyan/cancelen/cancelación … mis/todos_mis/nuestros/los datos (míos/personales)',
     'borren/eliminen/supriman/borrar/eliminar/suprimir … información … sobre/de mí',
     'supriman/borren/eliminen/cancelen … sus/los datos (de_carácter) personales/personal',
