@@ -1,4 +1,4 @@
-import { createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressKey } from './domain/address-hash';
 import { looksLikeAddress } from './domain/addresses';
@@ -127,7 +127,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     webhooks: {
       sesTopics: list(env, 'WEBHOOK_SES_TOPICS'),
       postmark: env.WEBHOOK_POSTMARK_AUTH || null,
-      sendgrid: env.WEBHOOK_SENDGRID_KEY || null,
+      sendgrid: publicKey(env, 'WEBHOOK_SENDGRID_KEY', faults),
       mailgun: env.WEBHOOK_MAILGUN_KEY || null,
       generic: env.WEBHOOK_SECRET || null,
     },
@@ -258,6 +258,17 @@ function dkimKeys(env: Env, faults: string[]): DkimKey[] {
     }
     return [];
   });
+}
+
+/** A public key in base64 DER, as it stands. */
+function publicKey(env: Env, name: string, faults: string[]): string | null {
+  const value = env[name] || null;
+  try {
+    if (value !== null) createPublicKey({ key: Buffer.from(value, 'base64'), format: 'der', type: 'spki' });
+  } catch {
+    faults.push(`${name} must be a public key in base64, as the provider shows it`);
+  }
+  return value;
 }
 
 /** A mailbox of ours that takes `name+anything@…`: its local part must leave room for a token. */

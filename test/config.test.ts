@@ -35,12 +35,12 @@ test('every fault is named, not only the first, and no value is quoted', () => {
     PORT: 'eighty',
     RECUERDA_SECRET: 'short',
     RECUERDA_ADDRESS_KEYS: '2:zz',
+    WEBHOOK_SENDGRID_KEY: 'no key',
   };
   const read = () => readConfig(faulty);
   expect(read).toThrow(ConfigError);
-  for (const name of ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PORT', 'RECUERDA_SECRET', 'RECUERDA_ADDRESS_KEYS']) {
-    expect(read).toThrow(name);
-  }
+  const named = ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'PORT', 'RECUERDA_SECRET', 'RECUERDA_ADDRESS_KEYS'];
+  for (const name of [...named, 'WEBHOOK_SENDGRID_KEY']) expect(read).toThrow(name);
   expect(read).not.toThrow(/mysql|secret@|eighty/);
 });
 
