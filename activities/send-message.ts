@@ -189,14 +189,17 @@ async function record(
 ): Promise<Attempt> {
   const { deps, touch, now } = sending;
   switch (delivery.kind) {
-    case 'accepted':
-      if (sending.probe) await untilRecorded(() => resumeAfterProbe(deps.db, stream, touch.fairnessKey, now));
-      return await advance(sending, message.token, {
+    case 'accepted': {
+      // First of all the record: nothing may come between a 250 and it.
+      const answer = await advance(sending, message.token, {
         state: 'accepted',
         event: 'message-accepted',
         code: codes(delivery),
         providerId: delivery.providerId ?? delivery.messageId,
       });
+      if (sending.probe) await untilRecorded(() => resumeAfterProbe(deps.db, stream, touch.fairnessKey, now));
+      return answer;
+    }
     case 'unknown':
       return await advance(sending, message.token, {
         state: 'unknown',
@@ -230,8 +233,13 @@ async function record(
       await untilRecorded(() => bounce(deps.db, message, code, now));
       await recordFault(deps.db, { stream, provider: touch.fairnessKey, kind: 'hard-bounce', code, now });
       return 'look-again';
-    case 'rejected':
-      return await advance(sending, message.token, { state: 'rejected', event: 'message-rejected', code });
+    case 'rejected': {
+      const answer = await advance(sending, message.token, { state: 'rejected', event: 'message-rejected', code });
+      if (isAboutOurMail(delivery)) {
+        await recordFault(deps.db, { stream, provider: touch.fairnessKey, kind: 'policy-bounce', code, now });
+      }
+      return answer;
+    }
     case 'refused-us':
       await release(deps.db, message, now);
       await spendPlace(sending, stream, delivery.phase);
@@ -357,6 +365,11 @@ export async function untilRecorded<T>(work: () => Promise<T>): Promise<T> {
       await sleep(wait);
     }
   }
+}
+
+/** Policy and content are about our mail, whoever it is for: they speak against us as a bounce of that kind does. */
+export function isAboutOurMail({ judgement: { cause } }: Refusal): boolean {
+  return cause === 'policy' || cause === 'content';
 }
 
 /** What the circuit breaker wants to know of a refusal. */

@@ -11,7 +11,7 @@ import { SmtpRefusal } from '../mail/deliver/refusal';
 import { deliver } from '../mail/deliver/send';
 import { MissingDkimKey } from '../mail/deliver/signing';
 import { withHeartbeat } from './heartbeat';
-import type { StreamExit } from './send-message';
+import { codes, DELIVERY_MS, type StreamExit } from './send-message';
 
 export interface SendTestDeps {
   db: Db;
@@ -30,7 +30,6 @@ type Settled = 'accepted' | 'refused';
 type Attempt = { state: Settled; code: string } | { retry: 'smtp_refused' | 'smtp_unsent' | 'smtp_busy'; code: string };
 
 const CONNECTION_MS = 60_000;
-const DELIVERY_MS = 60_000;
 
 /**
  * Makes the activity `sendTest`: sends one step to the shop's own staff. It has no ledger, since nobody's journey hangs on
@@ -144,9 +143,4 @@ function isLastAttempt(): boolean {
 
 function settledState(state: 'queued' | Settled): Settled {
   return state === 'accepted' ? 'accepted' : 'refused';
-}
-
-/** Reply code and enhanced code of an answer, never its text: that can quote an address (promise P5). */
-function codes(answer: { code: number | null; enhanced: string | null }): string {
-  return [answer.code ?? 'none', answer.enhanced].filter((part) => part !== null).join(' ');
 }

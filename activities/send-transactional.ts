@@ -32,7 +32,7 @@ import { MissingDkimKey } from '../mail/deliver/signing';
 import type { SendTransactionalInput, SendTransactionalResult } from '../workflows/contract';
 import { withHeartbeat } from './heartbeat';
 import { RECIPIENT_NAMED, type RefusalOfUs } from './leave-to-send';
-import { acquire, codes, DELIVERY_MS, refusalOf, type StreamExit, untilRecorded } from './send-message';
+import { acquire, codes, DELIVERY_MS, isAboutOurMail, refusalOf, type StreamExit, untilRecorded } from './send-message';
 
 export interface SendTransactionalDeps {
   db: Db;
@@ -265,15 +265,18 @@ async function record(
 ): Promise<SendTransactionalResult | 'look-again'> {
   const { db } = deps;
   switch (delivery.kind) {
-    case 'accepted':
-      if (mail.probe) await untilRecorded(() => resumeAfterProbe(db, 'transactional', mail.provider, now));
-      return await conclude(db, {
+    case 'accepted': {
+      // First of all the record: nothing may come between a 250 and it.
+      const answer = await conclude(db, {
         ...claim,
         state: 'accepted',
         code: codes(delivery),
         providerId: delivery.providerId ?? delivery.messageId,
         now,
       });
+      if (mail.probe) await untilRecorded(() => resumeAfterProbe(db, 'transactional', mail.provider, now));
+      return answer;
+    }
     case 'unknown':
       return await conclude(db, { ...claim, state: 'unknown', code: delivery.reason, now });
     case 'withdrawn':
@@ -316,8 +319,13 @@ async function refused(
       await recordFault(db, { stream: 'transactional', provider: mail.provider, kind: 'hard-bounce', code, now });
       return 'look-again';
     }
-    case 'rejected':
-      return await conclude(db, { ...claim, state: 'rejected', code, now });
+    case 'rejected': {
+      const answer = await conclude(db, { ...claim, state: 'rejected', code, now });
+      if (isAboutOurMail(refusal)) {
+        await recordFault(db, { stream: 'transactional', provider: mail.provider, kind: 'policy-bounce', code, now });
+      }
+      return answer;
+    }
     case 'refused-us':
       await untilRecorded(() => releaseTransactional(db, claim));
       await spendPlace(db, mail, refusal.phase);

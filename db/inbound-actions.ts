@@ -1,15 +1,9 @@
 import { type SqlBool, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import type { AddressKey } from '../domain/address-hash';
-import type { SendingFault } from '../domain/breaker';
+import type { RatedKind, SendingFault } from '../domain/breaker';
 import type { Classification, InboundKind, MatchedBy } from '../domain/inbound';
-import {
-  type Consequence,
-  consequencesOf,
-  type FaultKind,
-  REVIEW_DAYS,
-  type Understood,
-} from '../domain/inbound-actions';
+import { type Consequence, consequencesOf, REVIEW_DAYS, type Understood } from '../domain/inbound-actions';
 import { recordFault } from './breaker';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
@@ -427,7 +421,7 @@ async function forward(work: Work, as: 'reply' | 'unsubscribe' | 'unsure'): Prom
   );
 }
 
-async function fault(work: Work, kind: FaultKind, code: string | null): Promise<void> {
+async function fault(work: Work, kind: RatedKind, code: string | null): Promise<void> {
   const { tx, subject, now, done } = work;
   const mail = mailOf(subject.match);
   // What speaks of no mail of ours in particular says nothing of our sending; what was told twice counts once.

@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep } from '../domain/campaign';
 import type { Classification, InboundKind, MatchedBy, ProviderEvent, RequestKind } from '../domain/inbound';
+import type { ReportKind } from '../domain/inbound-actions';
 import type { Outcome } from '../domain/outcomes';
 import type { Stream } from '../domain/streams';
 
@@ -100,7 +101,7 @@ export interface MessageTable {
 }
 
 /** What was heard of a message after the mail server had taken it. */
-export type MessageReport = 'delivered' | 'delayed' | 'bounced-soft' | 'bounced-hard' | 'complained';
+export type MessageReport = ReportKind;
 
 export interface SoftBounceTable {
   address_hash: string;

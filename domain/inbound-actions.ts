@@ -1,4 +1,5 @@
 import { DateTime } from 'luxon';
+import type { RatedKind } from './breaker';
 import type {
   BounceFinding,
   Classification,
@@ -71,7 +72,6 @@ export interface Situation {
   judgedBy: 'rules' | 'person' | 'time';
 }
 
-export type FaultKind = 'complaint' | 'hard-bounce' | 'policy-bounce';
 export type ReportKind = 'delivered' | 'delayed' | 'bounced-soft' | 'bounced-hard' | 'complained';
 
 /** One thing that follows, in the order in which they are done. */
@@ -96,7 +96,7 @@ export type Consequence =
   /** A mail to the salespeople; `unsure`: they are asked to decide. */
   | { do: 'forward'; as: 'reply' | 'unsubscribe' | 'unsure' }
   /** For the circuit breaker. */
-  | { do: 'fault'; fault: FaultKind; code: string | null }
+  | { do: 'fault'; fault: RatedKind; code: string | null }
   /** A person should look at it; nothing waits for that. */
   | { do: 'show'; why: string };
 

@@ -12,6 +12,7 @@ import { exitForTests } from '../support/exits';
 import { enrollAll, enrollForTests, requestBy, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, smtpError, startSmtpSink } from '../support/smtp-sink';
+import { eventually } from '../support/waiting';
 
 let database: TestDatabase;
 let sink: SmtpSink;
@@ -231,4 +232,57 @@ test('P1: who asks again at the very moment of exhaustion gets the information, 
   expect(await touch(id, 2, asking)).toMatchObject({ kind: 'next', step: 2 });
   expect((await rowOf(id)).outcome).toBeNull();
   expect(mailsTo(email).map((mail) => mail.subject)).toEqual(['Paso 0']);
+});
+
+test('a refusal of the mail itself feeds the circuit breaker, and suppresses nobody', async () => {
+  const { id } = await enrolled('content@gmail.com');
+  sink.faults = {
+    onMessage: () => {
+      throw smtpError(554, '5.6.0 message content rejected');
+    },
+  };
+  expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  expect(await statesOf(id)).toEqual(['rejected']);
+  const faults = await database.db.selectFrom('sending_fault').select(['stream', 'provider', 'kind', 'code']).execute();
+  expect(faults).toContainEqual({ stream: 'requested', provider: 'gmail', kind: 'policy-bounce', code: '554 5.6.0' });
+  expect((await rowOf(id)).outcome).toBeNull();
+});
+
+test('P3 a mail that a stopped stream was tried with is on record before anything else is done', async () => {
+  const { id } = await enrolled('probe@web.de');
+  const now = new Date();
+  await database.db
+    .insertInto('sending_pause')
+    .values({
+      stream: 'requested',
+      provider: 'gmx',
+      reason: 'refused',
+      paused_at: now,
+      probe_at: new Date(now.getTime() - 1),
+    })
+    .execute();
+  // Lifting the pause waits for this lock; the record must not.
+  let unlock = () => {};
+  const held = new Promise<void>((resolve) => {
+    unlock = resolve;
+  });
+  let accepted: () => void = () => {};
+  const taken = new Promise<void>((resolve) => {
+    accepted = resolve;
+  });
+  sink.faults = {
+    beforeAccept: async () => {
+      void database.db.transaction().execute(async (tx) => {
+        await tx.selectFrom('sending_pause').selectAll().where('provider', '=', 'gmx').forUpdate().execute();
+        accepted();
+        await held;
+      });
+      await taken;
+    },
+  };
+  const sending = touch(id, 0);
+  await eventually(async () => (await statesOf(id))[0] === 'accepted');
+  unlock();
+  expect(await sending).toMatchObject({ kind: 'next', step: 1 });
+  expect(await database.db.selectFrom('sending_pause').selectAll().where('provider', '=', 'gmx').execute()).toEqual([]);
 });
