@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
 import { recordFault, resumeAfterProbe } from '../db/breaker';
-import type { Db } from '../db/client';
+import { type Db, inTransaction } from '../db/client';
 import {
   claim,
   loadTouch,
@@ -13,6 +13,7 @@ import {
   settle,
   type Touch,
 } from '../db/ledger';
+import { softBounceIn } from '../db/soft-bounces';
 import { bounce } from '../db/stops';
 import { fromOfStep, type PublishedCampaign } from '../domain/campaign';
 import { deferUntil } from '../domain/deferral';
@@ -237,8 +238,9 @@ async function record(
       const answer = await advance(sending, message.token, { state: 'rejected', event: 'message-rejected', code });
       if (isAboutOurMail(delivery)) {
         await recordFault(deps.db, { stream, provider: touch.fairnessKey, kind: 'policy-bounce', code, now });
+        return answer;
       }
-      return answer;
+      return (await wornOut(sending, code)) ? 'look-again' : answer;
     }
     case 'refused-us':
       await release(deps.db, message, now);
@@ -252,7 +254,8 @@ async function record(
     case 'deferred': {
       const until = deferUntil(claimed.attempts, claimed.firstClaimedAt, now);
       if (until === null) {
-        return await advance(sending, message.token, { state: 'deferred', event: 'message-skipped', code });
+        const answer = await advance(sending, message.token, { state: 'deferred', event: 'message-skipped', code });
+        return !isAboutOurMail(delivery) && (await wornOut(sending, code)) ? 'look-again' : answer;
       }
       const { enrollmentId, step, copy, token } = message;
       // A nudge is tried again inside the send window only (promise P10); the information at any hour.
@@ -303,6 +306,17 @@ export async function advance(
     }),
   );
   return await answerFrom(sending, moved, following >= campaign.steps.length ? 'late-answer' : 'cadence');
+}
+
+/** Counts a mailbox that is full, or can't be reached, as a soft bounce. @returns whether that has ended its enrollments */
+async function wornOut({ deps, touch, step, now }: Sending, code: string): Promise<boolean> {
+  const { addressHash, enrollmentId } = touch;
+  return await untilRecorded(() =>
+    inTransaction(deps.db, async (tx) => {
+      const bounce = { addressHash, enrollmentId, step, at: now, code };
+      return (await softBounceIn(tx, bounce, { by: 'smtp', step }, now)) !== null;
+    }),
+  );
 }
 
 /** What comes next, as the enrollment stands after it was moved on; looked up where that was not told. */

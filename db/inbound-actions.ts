@@ -17,7 +17,7 @@ import { giveBackSlots, keptSlotDay } from './quota';
 import { openingAt } from './reopening';
 import { holdForReview } from './reviews';
 import type { InboundSummary } from './schema';
-import { countSoftBounce, forgetSoftBounces } from './soft-bounces';
+import { forgetSoftBounces, softBounceIn } from './soft-bounces';
 import { type Stop, type StopResult, stopIn } from './stops';
 
 /** What acting on received mail needs besides the database. */
@@ -290,17 +290,10 @@ async function softBounce(work: Work, code: string | null): Promise<void> {
   const { tx, subject, now, done } = work;
   const { enrollmentId, addressHash, step } = subject.match;
   if (enrollmentId === null || addressHash === null || step === null) return;
-  const wornOut = await countSoftBounce(tx, { addressHash, enrollmentId, step, at: subject.receivedAt, code });
+  const bounce = { addressHash, enrollmentId, step, at: subject.receivedAt, code };
+  const result = await softBounceIn(tx, bounce, { by: 'inbound', inboundId: subject.inboundId, kind: 'bounce' }, now);
   done.actions.push({ do: 'counted-soft-bounce', step, code });
-  if (!wornOut) return;
-  const result = await stopIn(tx, {
-    who: { enrollmentId },
-    outcome: 'bounced',
-    suppress: 'undeliverable',
-    detail: { by: 'inbound', inboundId: subject.inboundId, kind: 'bounce', code, reason: 'soft-bounces' },
-    now,
-  });
-  noteStop(work, result, { outcome: 'bounced', suppress: 'undeliverable' });
+  if (result !== null) noteStop(work, result, { outcome: 'bounced', suppress: 'undeliverable' });
 }
 
 async function hold(work: Work): Promise<void> {

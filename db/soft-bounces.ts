@@ -1,16 +1,40 @@
 import { isWornOut } from '../domain/inbound-actions';
 import { lockAddresses } from './addresses';
 import type { Db, Tx } from './client';
+import { type StopResult, stopIn } from './stops';
+
+export interface SoftBounce {
+  addressHash: string;
+  enrollmentId: string;
+  step: number;
+  at: Date;
+  code: string | null;
+}
 
 /**
- * Counts a soft bounce of one step, once.
+ * Counts a soft bounce of one step, once, whether the server said it at once or in a report; with it an address may be worn
+ * out: soft bounces in 3 different steps or more, over 30 days or more. Then everything of it ends as `bounced`.
  *
- * @returns whether the address is worn out by now: soft bounces in 3 different steps or more, over 30 days or more
+ * @param detail who says so, for the timeline
+ * @returns what has ended; null while the address may still come back to life
  */
-export async function countSoftBounce(
+export async function softBounceIn(
   tx: Tx,
-  bounce: { addressHash: string; enrollmentId: string; step: number; at: Date; code: string | null },
-): Promise<boolean> {
+  bounce: SoftBounce,
+  detail: Record<string, unknown>,
+  now: Date,
+): Promise<StopResult | null> {
+  if (!(await countSoftBounce(tx, bounce))) return null;
+  return await stopIn(tx, {
+    who: { enrollmentId: bounce.enrollmentId },
+    outcome: 'bounced',
+    suppress: 'undeliverable',
+    detail: { ...detail, code: bounce.code, reason: 'soft-bounces' },
+    now,
+  });
+}
+
+async function countSoftBounce(tx: Tx, bounce: SoftBounce): Promise<boolean> {
   // First of all locks: two reports about one address must see each other's rows.
   await lockAddresses(tx, [[bounce.addressHash]]);
   await tx

@@ -3,6 +3,7 @@ import { type NewText, readNewText } from './new-text';
 import { allLanguages, compileBeginnings, compilePhrases, plainWords, type Sentence, sentencesOf } from './phrases';
 import { header, type ReceivedMessage } from './received';
 import { returnDate } from './return-date';
+import { isAnswerSubject } from './thread';
 import { wishesIn } from './wishes';
 import {
   ABSENT,
@@ -61,7 +62,6 @@ const TICKET_NUMBER =
 /** The number that an acknowledgement gives, in folded words: "ticketnummer 4711", "sous le numero 4711", "n o do pedido 4711". */
 const NUMBER_GIVEN =
   /(?:ticket|tiquet|inciden(?:cia|t)|vorgang|protocolo|pedido|solicitud|request|case|caso|dossier|richiesta|pratica|num(?:ber|mer|ero))[a-z]*(?: [a-z]{1,6}){0,2} [a-z]{0,4} ?\d{4,}/;
-const ANSWER_PREFIX = /^\s*(?:re|rv|aw|sv|antw|r|res|rif|tr|fwd?|wg|i|enc)\s?(?:\[\d{1,3}\])?\s?:/i;
 const PERSONAL_MAILERS =
   /iphone mail|ipad mail|apple mail|thunderbird|k-9 mail|aquamail|spark|android|evolution|airmail|mutt|bluemail/i;
 const RESPONDERS = /vacation|auto-?\s?respon|auto-?reply|out-?of-?office|abwesen|autoresponder|gefilter/i;
@@ -83,7 +83,7 @@ export function judgeAutomatic(message: ReceivedMessage): AutomaticFinding | nul
   const scale: Scale = { score: 0, evidence: [] };
   const certain = weighHeaders(message, scale);
   const subject = weighSubject(message, scale);
-  if (!certain && scale.score <= LITTLE && ANSWER_PREFIX.test(message.subject)) {
+  if (!certain && scale.score <= LITTLE && isAnswerSubject(message.subject)) {
     weigh(scale, -0.2, 'neither headers nor subject are those of a responder');
   }
   const words = weighWords(sentences, scale);
@@ -160,7 +160,7 @@ interface SubjectFinding {
 function weighSubject(message: ReceivedMessage, scale: Scale): SubjectFinding {
   const subject = message.subject.slice(0, 300);
   const words = plainWords(subject);
-  const isAnswer = ANSWER_PREFIX.test(subject);
+  const isAnswer = isAnswerSubject(subject);
   const automatic = find.automaticSubject(words);
   const inside = find.automaticInSubject(words);
   const absent = find.absentSubject(words);
@@ -230,7 +230,7 @@ function weighAgainst(message: ReceivedMessage, own: NewText, sentences: readonl
     .find((phrase) => phrase !== null);
   weigh(scale, intent ? -0.4 : 0, `says "${intent}"`);
   weigh(scale, own.sentFrom ? -0.3 : 0, 'was sent from a telephone');
-  weigh(scale, own.quotes && ANSWER_PREFIX.test(message.subject) ? -0.2 : 0, 'answers with a quote');
+  weigh(scale, own.quotes && isAnswerSubject(message.subject) ? -0.2 : 0, 'answers with a quote');
   const program = `${header(message, 'x-mailer') ?? ''} ${header(message, 'user-agent') ?? ''}`;
   weigh(scale, PERSONAL_MAILERS.test(program) ? -0.2 : 0, 'was written with a mail program');
   weigh(scale, wishesIn(own.text).confidence > 0 ? -0.4 : 0, 'has a wish');

@@ -3,13 +3,18 @@ import type { ReceivedMessage } from './received';
 /** What mail programs put before the subject of an answer or a forward, in the languages of the shops. */
 const ANSWERS =
   /^\s*(?:\[[^\]]{1,40}\]\s*)?(re|aw|antw|antwoord|sv|vs|rv|res|resp|rif|ref|r|odp|ynt|atb|fw|fwd|wg|tr|enc|doorst|i|rép|reenv|reenviado|wtrlt|rsp|reply)\s*(\[\d+\])?\s*[:：]/i;
+/** Is this the subject of an answer or a forward? */
+export function isAnswerSubject(subject: string): boolean {
+  return ANSWERS.test(subject);
+}
+
 const QUOTES =
   /^[ \t]*>|^-{2,}[^\n]{0,40}(original|urspr|message|mensaje|messaggio|mensagem|nachricht|bericht|missatge)[^\n]{0,40}-{2,}|^_{10,}$|\b(wrote|escribi[oó]|schrieb|a écrit|ha scritto|escreveu|va escriure|schreef)\b[^\n]{0,200}[:：]?[ \t]*$|^(from|de|von|da|van)\s*:[^\n]*(<[^\n]*@|@)/im;
 
 /** Answers a mail: In-Reply-To or References, or the subject of an answer together with a quote (mail programs that lose both). */
 export function inThread(message: ReceivedMessage): boolean {
   if (message.references.length > 0) return true;
-  if (!ANSWERS.test(message.subject)) return false;
+  if (!isAnswerSubject(message.subject)) return false;
   return QUOTES.test(message.text) || /<blockquote|gmail_quote|divRplyFwdMsg|OLK_SRC_BODY/i.test(message.html ?? '');
 }
 

@@ -286,3 +286,24 @@ test('P3 a mail that a stopped stream was tried with is on record before anythin
   expect(await sending).toMatchObject({ kind: 'next', step: 1 });
   expect(await database.db.selectFrom('sending_pause').selectAll().where('provider', '=', 'gmx').execute()).toEqual([]);
 });
+
+test('a mailbox that is full at three steps over a month makes its address undeliverable, and its journeys end', async () => {
+  const { id } = await enrolled('full@box.example');
+  const other = await enrolled('full@box.example');
+  sink.faults = {
+    onRcpt: () => {
+      throw smtpError(552, '5.2.2 mailbox full');
+    },
+  };
+  const { address_hash: hash } = await rowOf(id);
+  const count = (step: number, days: number) =>
+    database.db
+      .insertInto('soft_bounce')
+      .values({ address_hash: hash, enrollment_id: id, step, at: new Date(Date.now() - days * DAY), code: '5.2.2' })
+      .execute();
+  await count(1, 40);
+  // Two in all: people do empty their mailboxes.
+  expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  expect(await touch(other.id, 0)).toMatchObject({ kind: 'concluded', outcome: 'bounced' });
+  expect((await rowOf(id)).outcome).toBe('bounced');
+});
