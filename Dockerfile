@@ -24,6 +24,8 @@ COPY api api/
 COPY stack stack/
 COPY cli cli/
 COPY examples examples/
+# A volume that is mounted here for the first time takes this owner over.
+RUN install -d -o node -g node /var/lib/recuerda/journal
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000
 USER node
 EXPOSE 3000

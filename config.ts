@@ -1,7 +1,11 @@
 import { createPrivateKey, createPublicKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { Duration } from 'luxon';
 import type { AddressKey } from './domain/address-hash';
 import { looksLikeAddress } from './domain/addresses';
+import { evidenceSigningKey } from './domain/evidence-document';
+import type { FrequencyCap } from './domain/frequency';
 import { MAIL_TOKEN_LENGTH } from './domain/mail-token';
 import { STREAMS, type Stream } from './domain/streams';
 import type { TokenKey } from './domain/unsubscribe-token';
@@ -53,6 +57,22 @@ export interface WebhookSettings {
   mailgun: string | null;
   /** The secret of the generic webhook's HMAC. */
   generic: string | null;
+  /** A shop's: each the signing secret as the shop or its payment provider shows it. */
+  stripe: string | null;
+  woocommerce: string | null;
+  shopify: string | null;
+  /** Standard Webhooks, `whsec_<base64>`. */
+  standard: string | null;
+}
+
+/** How long what nobody needs any more is kept; ISO 8601 durations. */
+export interface Retention {
+  /** Received mail as it came. */
+  rawMail: string;
+  /** A request that was never confirmed, after its link has expired. */
+  unconfirmed: string;
+  /** Sealed evidence, after the last marketing mail or withdrawal. */
+  evidence: string;
 }
 
 /** Everything that can be set from outside. The only reader of the environment; `.env.example` explains each setting. */
@@ -81,6 +101,20 @@ export interface Config {
   apiKeys: readonly string[];
   addressKeys: readonly AddressKey[];
   tokenKeys: readonly TokenKey[];
+  /** Seed of the Ed25519 key that signs evidence, and of everything else that is derived for one purpose: `deriveKey`. */
+  masterKey: Buffer;
+  /** X25519: what must be kept of erased leads is sealed to it. Null: nothing of them is kept. */
+  evidencePublicKey: KeyObject | null;
+  /** Directory of the journal of stops, suppressions and erasures; null: none is kept. */
+  journal: string | null;
+  retention: Retention;
+  frequencyCap: FrequencyCap | null;
+  /** Whose `X-Forwarded-For` is believed: addresses and CIDR ranges of our own proxies. */
+  trustedProxies: readonly string[];
+  /** Origins (`https://…`) whose pages may call the API from a browser. */
+  corsOrigins: readonly string[];
+  /** Outgoing webhooks may go to private and loopback addresses too. */
+  webhooksToPrivate: boolean;
   /** Planned time per real time; 1 but in demonstrations. */
   timeFactor: number;
   logLevel: string;
@@ -99,8 +133,9 @@ export class ConfigError extends Error {
  *
  * @throws ConfigError naming every setting that is missing or wrong, not only the first
  */
-export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(given: Readonly<Record<string, string | undefined>>): Config {
   const faults: string[] = [];
+  const env = withSecretFiles(given, faults);
   const publicUrl = url(env, 'RECUERDA_PUBLIC_URL', ['http:', 'https:'], faults).replace(/\/+$/, '');
   const smtp = smtpSettings(env, faults);
   const secret = env.RECUERDA_SECRET ?? '';
@@ -130,6 +165,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       sendgrid: publicKey(env, 'WEBHOOK_SENDGRID_KEY', faults),
       mailgun: env.WEBHOOK_MAILGUN_KEY || null,
       generic: env.WEBHOOK_SECRET || null,
+      stripe: env.WEBHOOK_STRIPE_SECRET || null,
+      woocommerce: env.WEBHOOK_WOOCOMMERCE_SECRET || null,
+      shopify: env.WEBHOOK_SHOPIFY_SECRET || null,
+      standard: standardSecret(env, faults),
     },
     staffFrom: env.RECUERDA_STAFF_FROM || null,
     operators: addresses(env, 'RECUERDA_OPERATORS', faults),
@@ -139,6 +178,18 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     apiKeys,
     addressKeys: withDerived(versioned, secret, 'address hashes'),
     tokenKeys: withDerived(tokens, secret, 'unsubscribe links'),
+    masterKey: masterKeyOf(secret, tokens),
+    evidencePublicKey: sealingKey(env, faults),
+    journal: env.RECUERDA_JOURNAL || null,
+    retention: {
+      rawMail: duration(env, 'RECUERDA_RETENTION_RAW_MAIL', 'P90D', faults),
+      unconfirmed: duration(env, 'RECUERDA_RETENTION_UNCONFIRMED', 'P7D', faults),
+      evidence: duration(env, 'RECUERDA_RETENTION_EVIDENCE', 'P3Y', faults),
+    },
+    frequencyCap: frequencyCap(env, faults),
+    trustedProxies: proxies(env, faults),
+    corsOrigins: origins(env, faults),
+    webhooksToPrivate: env.RECUERDA_WEBHOOKS_TO_PRIVATE === 'true',
     timeFactor: number(env, 'RECUERDA_TIME_FACTOR', 1, [1, 1e7], faults),
     logLevel: env.LOG_LEVEL || 'info',
   };
@@ -152,8 +203,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
  *
  * @throws ConfigError when those that are set can't be read
  */
-export function readTokenKeys(env: Env): readonly TokenKey[] {
+export function readTokenKeys(given: Env): readonly TokenKey[] {
   const faults: string[] = [];
+  const env = withSecretFiles(given, faults);
   const keys = withDerived(
     parseKeys(env, 'RECUERDA_TOKEN_KEYS', faults),
     env.RECUERDA_SECRET ?? '',
@@ -161,6 +213,61 @@ export function readTokenKeys(env: Env): readonly TokenKey[] {
   );
   if (faults.length > 0) throw new ConfigError(faults);
   return keys;
+}
+
+/**
+ * Reads where the database is, for commands that need nothing else. Null where neither DATABASE_URL nor DATABASE_URL_FILE is
+ * set.
+ *
+ * @throws ConfigError when what is set can't be read
+ */
+export function readDatabaseUrl(given: Env): string | null {
+  const faults: string[] = [];
+  const env = withSecretFiles({ DATABASE_URL: given.DATABASE_URL, DATABASE_URL_FILE: given.DATABASE_URL_FILE }, faults);
+  const databaseUrl = env.DATABASE_URL ? url(env, 'DATABASE_URL', ['postgres:', 'postgresql:'], faults) : null;
+  if (faults.length > 0) throw new ConfigError(faults);
+  return databaseUrl;
+}
+
+/**
+ * The seed of the keys that are derived for one purpose each, as far as the environment has it: for commands that need
+ * nothing else of it. Null where no secret is set.
+ *
+ * @throws ConfigError when what is set can't be read
+ */
+export function readMasterKey(given: Env): Buffer | null {
+  const faults: string[] = [];
+  const env = withSecretFiles(given, faults);
+  const secret = env.RECUERDA_SECRET ?? '';
+  const tokens = parseKeys(env, 'RECUERDA_TOKEN_KEYS', faults);
+  if (faults.length > 0) throw new ConfigError(faults);
+  return secret === '' && tokens[0] === undefined ? null : masterKeyOf(secret, tokens);
+}
+
+function masterKeyOf(secret: string, tokens: readonly TokenKey[]): Buffer {
+  return derive(secret !== '' ? secret : (tokens[0]?.secret.toString('hex') ?? ''), 'derived keys');
+}
+
+/** Settings that hold a secret: each may stand in a file, which `<NAME>_FILE` names, as container platforms mount them. */
+const SECRET_SETTING =
+  /^(DATABASE_URL|RECUERDA_(SECRET|API_KEY|ADDRESS_KEYS|TOKEN_KEYS)|SMTP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)(_[A-Z]+)?|IMAP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)|WEBHOOK_[A-Z_]+)$/;
+
+function withSecretFiles(env: Env, faults: string[]): Env {
+  const read: Record<string, string | undefined> = { ...env };
+  for (const [name, file] of Object.entries(env)) {
+    const setting = name.replace(/_FILE$/, '');
+    if (setting === name || !file || !SECRET_SETTING.test(setting)) continue;
+    if (env[setting]) {
+      faults.push(`${setting} and ${name} are both set: set one of them`);
+      continue;
+    }
+    try {
+      read[setting] = readFileSync(file, 'utf8').trim();
+    } catch {
+      faults.push(`${name} names a file that can not be read`);
+    }
+  }
+  return read;
 }
 
 /** A setting of one stream: `NAME_MARKETING` before `NAME`. @returns the name under which it stands, too */
@@ -271,6 +378,71 @@ function publicKey(env: Env, name: string, faults: string[]): string | null {
   return value;
 }
 
+/** X25519 as `recuerda evidence-key` prints it: the raw public key, base64url. */
+function sealingKey(env: Env, faults: string[]): KeyObject | null {
+  const value = env.RECUERDA_EVIDENCE_PUBLIC_KEY ?? '';
+  if (value === '') return null;
+  try {
+    return createPublicKey({ key: { kty: 'OKP', crv: 'X25519', x: value }, format: 'jwk' });
+  } catch {
+    faults.push('RECUERDA_EVIDENCE_PUBLIC_KEY must be a public key as `recuerda evidence-key` prints it');
+    return null;
+  }
+}
+
+/** `whsec_` and 24 to 64 bytes in base64 (Standard Webhooks). */
+function standardSecret(env: Env, faults: string[]): string | null {
+  const value = env.WEBHOOK_STANDARD_SECRET || null;
+  const bytes = Buffer.from(value?.replace(/^whsec_/, '') ?? '', 'base64');
+  if (value !== null && (bytes.length < 24 || bytes.length > 64)) {
+    faults.push('WEBHOOK_STANDARD_SECRET must be `whsec_` and 24 to 64 bytes in base64, as the sender shows it');
+  }
+  return value;
+}
+
+function duration(env: Env, name: string, fallback: string, faults: string[]): string {
+  const value = env[name] || fallback;
+  if (!Duration.fromISO(value).isValid || !/^P(\d+Y)?(\d+M)?(\d+W)?(\d+D)?$/.test(value) || value === 'P') {
+    faults.push(`${name} must be an ISO 8601 duration of whole days or more, such as ${fallback}`);
+  }
+  return value;
+}
+
+/** `4/P30D`: at most four mails in thirty days. */
+function frequencyCap(env: Env, faults: string[]): FrequencyCap | null {
+  const value = env.RECUERDA_FREQUENCY_CAP ?? '';
+  if (value === '') return null;
+  const [, mails = '', within = ''] = /^([1-9]\d{0,2})\/(P(?=\d)(?:\d+M)?(?:\d+W)?(?:\d+D)?)$/.exec(value) ?? [];
+  if (mails === '') faults.push('RECUERDA_FREQUENCY_CAP must be mails/duration, such as 4/P30D');
+  return { mails: Number(mails), within };
+}
+
+function proxies(env: Env, faults: string[]): string[] {
+  const values = list(env, 'RECUERDA_TRUSTED_PROXIES') ?? [];
+  const isRange = (value: string) => {
+    const [address = '', bits, more] = value.split('/');
+    const family = isIP(address);
+    const isLength =
+      bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) > 0 && Number(bits) <= (family === 4 ? 32 : 128));
+    return family !== 0 && isLength && more === undefined;
+  };
+  if (!values.every(isRange)) {
+    faults.push(
+      'RECUERDA_TRUSTED_PROXIES must be one or more addresses or ranges such as 10.0.0.0/8, separated by commas; no /0, ' +
+        'which would believe everybody',
+    );
+  }
+  return values;
+}
+
+function origins(env: Env, faults: string[]): string[] {
+  const values = list(env, 'RECUERDA_CORS_ORIGINS') ?? [];
+  if (!values.every((value) => URL.canParse(value) && new URL(value).origin === value)) {
+    faults.push('RECUERDA_CORS_ORIGINS must be one or more origins such as https://shop.example, separated by commas');
+  }
+  return values;
+}
+
 /** A mailbox of ours that takes `name+anything@…`: its local part must leave room for a token. */
 function mailbox(env: Env, name: string, faults: string[]): string | null {
   const value = env[name] ?? '';
@@ -371,6 +543,23 @@ function withDerived(
 ): { version: number; secret: Buffer }[] {
   if (secret === '' || listed.some((key) => key.version === 1)) return listed;
   return [...listed, { version: 1, secret: derive(secret, purpose) }];
+}
+
+/** What erasing somebody takes besides the database: how their evidence is signed, sealed and kept. */
+export function erasureSettings(
+  config: Pick<Config, 'masterKey' | 'evidencePublicKey' | 'retention' | 'addressKeys'>,
+): { sealTo: KeyObject | null; sealedFor: string; signingKey: KeyObject; addressKeys: readonly AddressKey[] } {
+  return {
+    sealTo: config.evidencePublicKey,
+    sealedFor: config.retention.evidence,
+    signingKey: evidenceSigningKey(deriveKey(config.masterKey, 'evidence signatures')),
+    addressKeys: config.addressKeys,
+  };
+}
+
+/** A key for one purpose, out of the master key. Different purposes give keys that tell nothing of each other. */
+export function deriveKey(masterKey: Buffer, purpose: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', masterKey, 'recuerda', purpose, 32));
 }
 
 function derive(secret: string, purpose: string): Buffer {

@@ -1,9 +1,12 @@
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { createActivities } from './activities';
 import type { StreamExit } from './activities/send-message';
-import type { Config } from './config';
+import { type Config, deriveKey, erasureSettings } from './config';
 import { createDb, type Db } from './db/client';
+import { createJournal } from './db/journal';
+import { openJournalFile } from './db/journal-file';
 import { STREAMS, type Stream } from './domain/streams';
+import { OUTGOING_WEBHOOKS } from './domain/webhook-signature';
 import { composeForward } from './mail/compose/forward';
 import { type Carrier, createCarrier } from './mail/deliver/connections';
 import { createSigner } from './mail/deliver/signing';
@@ -14,6 +17,8 @@ import { createJourneys } from './temporal/journeys';
 import type { Log } from './temporal/log';
 import { runReconciler } from './temporal/reconciler';
 import { registerSearchAttributes } from './temporal/search-attributes';
+import { createPostWebhook } from './temporal/webhook-post';
+import { runWebhooks } from './temporal/webhooks';
 import { JOURNEYS_QUEUE, MAIL_QUEUES } from './workflows/contract';
 
 export interface RunningWorker {
@@ -83,8 +88,17 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
+  const journal = journalOf(config, db, log);
   const reconciler = runReconciler(
-    { client, db, log, alertMail: { operators: config.operators, from: config.staffFrom } },
+    {
+      client,
+      db,
+      log,
+      alertMail: { operators: config.operators, from: config.staffFrom },
+      unconfirmedKept: config.retention.unconfirmed,
+      journal,
+      retention: { erasure: erasureSettings(config), timeFactor: config.timeFactor },
+    },
     reconciling.signal,
   );
   const journeys = createJourneys(client, db, log);
@@ -96,6 +110,17 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
       understand: createUnderstand(config.tokenKeys),
       understandEvent: createUnderstandEvent(config.tokenKeys),
       deps: { ...config, composeForward },
+      rawKept: config.retention.rawMail,
+      journal,
+    },
+    reconciling.signal,
+  );
+  const webhooks = runWebhooks(
+    {
+      db,
+      log,
+      post: createPostWebhook({ toPrivate: config.webhooksToPrivate }),
+      key: deriveKey(config.masterKey, OUTGOING_WEBHOOKS),
     },
     reconciling.signal,
   );
@@ -104,8 +129,9 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     .finally(async () => {
       // One that fails takes the others down, so that whoever started this process notices and starts it again.
       stop();
-      await Promise.allSettled([...runs, reconciler, inbound]);
+      await Promise.allSettled([...runs, reconciler, inbound, webhooks]);
       await journeys.settled();
+      await journal?.close();
       await cleanUp();
     });
   return {
@@ -127,9 +153,16 @@ function exitOf(config: Config, stream: Stream): StreamExit {
   };
 }
 
+function journalOf(config: Config, db: Db, log: Log) {
+  if (config.journal === null) return undefined;
+  return createJournal(db, openJournalFile(config.journal), (code) =>
+    log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres'),
+  );
+}
+
 function depsOf(config: Config, db: Db, exit: StreamExit | null) {
-  const { publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, mailBlocked } = config;
-  return { db, exit, publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, mailBlocked };
+  const { publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, frequencyCap, mailBlocked } = config;
+  return { db, exit, publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, frequencyCap, mailBlocked };
 }
 
 function workflowOptions(bundle: { codePath: string } | undefined): Partial<WorkerOptions> {

@@ -114,6 +114,12 @@ async function importLines(deps: ImportLeadsDeps, work: ImportWork, signal: Abor
   await flush();
 }
 
+/** Refusals that are no suppression, in words. */
+const WHY_REJECTED: Readonly<Record<string, string>> = {
+  bought: 'has bought since they asked',
+  withdrawn: 'has withdrawn since, and has not asked anew',
+};
+
 /** Postgres refused a value (SQLSTATE class 22). */
 function isDataFault(error: unknown): boolean {
   return /^22[0-9A-Z]{3}$/.test(String((error as { code?: unknown }).code));
@@ -184,9 +190,7 @@ async function importRows(
       const result = results[index] as EnrollResult;
       if (result.kind === 'refused') {
         const { reason } = result.because;
-        batch.rejected.push(
-          issue(row.line, '', reason === 'bought' ? 'has bought since they asked' : `suppressed: ${reason}`),
-        );
+        batch.rejected.push(issue(row.line, '', WHY_REJECTED[reason] ?? `suppressed: ${reason}`));
         continue;
       }
       batch[result.kind] += 1;
@@ -229,6 +233,7 @@ function requestOf(row: LeadRow & { ok: true }, work: ImportWork, keys: readonly
       text: work.consentText,
       capturedAt: requestedAt ?? work.createdAt,
       source: work.source,
+      file: { importId: work.importId, line: row.line, sha256: work.sha256 },
     },
   };
 }

@@ -1,4 +1,5 @@
 import { type ConcludeDeps, createConclude } from './conclude';
+import { type ConfirmationDeps, createAbandonRequest, createLookAtRequest } from './confirmations';
 import { withBareFailures } from './failures';
 import { createAbandonImport, createImportLeads, type ImportLeadsDeps } from './import-leads';
 import type { SendMessageDeps } from './send-message';
@@ -7,7 +8,12 @@ import { createSendTest, type SendTestDeps } from './send-test';
 import { createAbandonTransactional, createSendTransactional, type SendTransactionalDeps } from './send-transactional';
 
 /** What the activities need of the process they run in. */
-export type ActivityDeps = SendMessageDeps & SendTestDeps & SendTransactionalDeps & ConcludeDeps & ImportLeadsDeps;
+export type ActivityDeps = SendMessageDeps &
+  SendTestDeps &
+  SendTransactionalDeps &
+  ConcludeDeps &
+  ImportLeadsDeps &
+  ConfirmationDeps;
 
 /** Everything that our workflows may do to the world. */
 export function createActivities(deps: ActivityDeps) {
@@ -19,6 +25,8 @@ export function createActivities(deps: ActivityDeps) {
     sendTest: withBareFailures(createSendTest(deps)),
     sendTransactional: withBareFailures(createSendTransactional(deps)),
     abandonTransactional: withBareFailures(createAbandonTransactional(deps)),
+    lookAtRequest: withBareFailures(createLookAtRequest(deps)),
+    abandonRequest: withBareFailures(createAbandonRequest(deps)),
   };
 }
 

@@ -4,6 +4,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
 import { recordFault, resumeAfterProbe } from '../db/breaker';
 import { type Db, inTransaction } from '../db/client';
 import {
+  type Claim,
   claim,
   loadTouch,
   type MessageKey,
@@ -12,17 +13,28 @@ import {
   releaseClaim,
   settle,
   type Touch,
+  uncount,
 } from '../db/ledger';
+import { referralCodeOf } from '../db/referrals';
 import { softBounceIn } from '../db/soft-bounces';
 import { bounce } from '../db/stops';
-import { fromOfStep, type PublishedCampaign } from '../domain/campaign';
+import {
+  type CompiledStep,
+  cadenceBefore,
+  contentOf,
+  endStep,
+  type PublishedCampaign,
+  partiesOf,
+} from '../domain/campaign';
 import { deferUntil } from '../domain/deferral';
+import { countedAs, countedSince, type FrequencyCap } from '../domain/frequency';
 import type { SendingLimits } from '../domain/limits';
 import { nextOpening, type PlanningClock, planDue } from '../domain/planner';
 import { type Stream, streamOfStep } from '../domain/streams';
 import { signUnsubscribeToken, type TokenKey } from '../domain/unsubscribe-token';
 import { type MailIdentity, mailIdentity } from '../mail/compose/identity';
 import { type ComposedMessage, composeMessage } from '../mail/compose/message';
+import type { TemplateOrder } from '../mail/compose/templates';
 import type { Carrier, SmtpLink } from '../mail/deliver/connections';
 import { type Refusal, SmtpRefusal } from '../mail/deliver/refusal';
 import { type Delivery, deliver } from '../mail/deliver/send';
@@ -48,6 +60,8 @@ export interface SendMessageDeps {
   replyAddress: string | null;
   tokenKeys: readonly TokenKey[];
   timeFactor: number;
+  /** How often one person gets marketing mail at most, across campaigns; as often as campaigns say where it is left out. */
+  frequencyCap?: FrequencyCap | null;
   /** Why no mail may leave; null when it may. */
   mailBlocked: string | null;
 }
@@ -85,7 +99,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
   const { db, exit, mailBlocked } = deps;
   const key: MessageKey = { enrollmentId: touch.enrollmentId, step, copy };
   // The streams never meet: what is due here by another one is sent on its way there.
-  if (exit?.stream !== streamOfStep(step))
+  if (exit?.stream !== streamOfStep(step, touch.journey))
     return next({ ...touch, nextDueAt: dueNow(touch, now) }, campaign, 'not-due', sending.limits);
   if (mailBlocked !== null) throw ApplicationFailure.retryable(mailBlocked, 'mail_blocked');
 
@@ -101,7 +115,8 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
   try {
     const token = randomUUID();
     const identity = identityOf(sending, exit);
-    const claimed = await claim(db, { ...key, messageId: identity.messageId, token, now });
+    const cap = capOf(deps, exit.stream, now);
+    const claimed = await claim(db, { ...key, messageId: identity.messageId, token, cap, now });
     if (claimed === null) return 'refused';
     let message: ComposedMessage;
     let signed: Buffer;
@@ -109,7 +124,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
       message = await compose(sending, exit, identity);
       signed = await exit.sign(message.raw, identity.from.address, now);
     } catch (error) {
-      await release(db, { ...key, token }, now);
+      await release(sending, { ...key, token });
       if (error instanceof MissingDkimKey) throw ApplicationFailure.retryable(error.message, 'not_signed');
       throw error;
     }
@@ -147,10 +162,9 @@ export async function acquire(carrier: Carrier, cancelled: AbortSignal): Promise
 }
 
 function identityOf({ deps, touch, campaign, step, copy }: Sending, exit: StreamExit): MailIdentity {
-  const { sender } = campaign.definition;
   return mailIdentity(
     { kind: 'enrollment', id: touch.enrollmentId, step, copy },
-    { from: fromOfStep(sender, step), replyTo: sender.replyTo },
+    partiesOf(campaign.definition, touch.journey, step),
     { ...deps, returnPath: exit.returnPath },
   );
 }
@@ -160,7 +174,7 @@ async function compose(
   { stream }: StreamExit,
   identity: MailIdentity,
 ): Promise<ComposedMessage> {
-  const content = campaign.steps[step];
+  const content = contentOf(campaign, touch.journey, step);
   if (content === undefined) throw new Error(`campaign version without step ${step}`);
   const { enrollmentId, campaignId, addressHash, lead } = touch;
   const locale = lead.locale ?? campaign.definition.locale;
@@ -171,7 +185,9 @@ async function compose(
     campaignId,
     lead: { ...lead, locale, timeZone: lead.timeZone ?? campaign.definition.timeZone },
     requestedAt: touch.requestedAt,
+    order: await orderOf(deps, touch, content, now),
     consentSource: touch.consentSource,
+    consentCapturedAt: touch.consentCapturedAt,
     step,
     stepCount: campaign.steps.length,
     unsubscribeUrl: `${deps.publicUrl}/u/${token}`,
@@ -179,6 +195,20 @@ async function compose(
     stream,
     date: now,
   });
+}
+
+/** What a mail to a buyer may say of their order; a personal link is made when a mail first needs it. */
+async function orderOf(
+  { db, publicUrl }: SendMessageDeps,
+  { orderId, enrollmentId, campaignId, lead, requestedAt }: Touch,
+  content: CompiledStep,
+  now: Date,
+): Promise<TemplateOrder | null> {
+  if (orderId === null) return null;
+  const asksForReferrals = Object.values(content).some((part) => part.includes('referral'));
+  const buyer = { enrollmentId, campaignId, leadId: lead.id };
+  const referralUrl = asksForReferrals ? `${publicUrl}/r/${await referralCodeOf(db, buyer, now)}` : null;
+  return { number: orderId, purchasedAt: requestedAt, referralUrl };
 }
 
 async function record(
@@ -208,15 +238,16 @@ async function record(
         code: delivery.reason,
       });
     case 'withdrawn':
+      await takeBack(sending);
       await spendPlace(sending, stream, 'message');
       return 'look-again';
     case 'gate-failed':
       // It may have committed all the same, and is taken back: nothing has gone out.
-      await release(deps.db, message, now);
+      await release(sending, message);
       await spendPlace(sending, stream, 'message');
       throw ApplicationFailure.retryable('the gate could not be asked', 'gate_failed');
     case 'unsent':
-      await release(deps.db, message, now);
+      await release(sending, message);
       await spendPlace(sending, stream, delivery.phase);
       if (delivery.reason === 'aborted') return 'look-again';
       return await afterRefusalOfUs(
@@ -243,7 +274,7 @@ async function record(
       return (await wornOut(sending, code)) ? 'look-again' : answer;
     }
     case 'refused-us':
-      await release(deps.db, message, now);
+      await release(sending, message);
       await spendPlace(sending, stream, delivery.phase);
       return await afterRefusalOfUs(
         sending,
@@ -291,7 +322,7 @@ export async function advance(
 ): Promise<Attempt> {
   const { deps, touch, campaign, step, copy, now } = sending;
   const following = copy === 0 ? step + 1 : touch.step;
-  const dueAt = planDue({ ...planning(deps, touch, campaign), step: following, after: now });
+  const dueAt = planStep(deps, touch, campaign, following, now);
   const { moved } = await untilRecorded(() =>
     settle(deps.db, {
       enrollmentId: touch.enrollmentId,
@@ -305,7 +336,7 @@ export async function advance(
       now,
     }),
   );
-  return await answerFrom(sending, moved, following >= campaign.steps.length ? 'late-answer' : 'cadence');
+  return await answerFrom(sending, moved, following >= endStep(campaign, touch.journey) ? 'late-answer' : 'cadence');
 }
 
 /** Counts a mailbox that is full, or can't be reached, as a soft bounce. @returns whether that has ended its enrollments */
@@ -346,7 +377,7 @@ export function next(
     kind: 'next',
     step: touch.step,
     dueAt: Math.min(touch.nextDueAt.getTime(), touch.infoDueAt?.getTime() ?? Number.POSITIVE_INFINITY),
-    route: routeOf({ ...touch, steps: campaign.steps.length, infoAgain }, limits),
+    route: routeOf({ ...touch, steps: endStep(campaign, touch.journey), infoAgain }, limits),
     reason,
   };
 }
@@ -356,16 +387,44 @@ export function planning(deps: SendMessageDeps, touch: Touch, { definition }: Pu
   return {
     enrollmentId: touch.enrollmentId,
     step: touch.step,
-    cadence: definition.cadence,
     sendWindow: definition.sendWindow,
     timeZone: touch.lead.timeZone ?? definition.timeZone,
     clock,
   };
 }
 
+/** When a step falls due, or a late answer to the last one is waited for no longer, if the mail before went out at `after`. */
+export function planStep(
+  deps: SendMessageDeps,
+  touch: Touch,
+  campaign: PublishedCampaign,
+  step: number,
+  after: Date,
+): Date {
+  const cadence = cadenceBefore(campaign.definition, touch.journey, step);
+  return planDue({ ...planning(deps, touch, campaign), cadence, step, after });
+}
+
+/** What the claim is told of the frequency cap. */
+function capOf(
+  { frequencyCap = null, timeFactor }: SendMessageDeps,
+  stream: Stream,
+  now: Date,
+): NonNullable<Claim['cap']> | null {
+  if (frequencyCap === null || stream !== 'marketing') return null;
+  return { mails: frequencyCap.mails, since: countedSince(frequencyCap, now, timeFactor) };
+}
+
 /** Gives a claim back; were that lost, the next attempt would have to take the message for handed over. */
-async function release(db: Db, { token, ...key }: MessageKey & { token: string }, now: Date): Promise<void> {
-  await untilRecorded(() => releaseClaim(db, key, token, now));
+async function release(sending: Sending, { token, ...key }: MessageKey & { token: string }): Promise<void> {
+  await untilRecorded(() => releaseClaim(sending.deps.db, key, token, sending.now));
+  await takeBack(sending);
+}
+
+/** What was claimed and not handed over does not count towards the frequency cap. */
+async function takeBack({ deps, touch, step, copy }: Sending): Promise<void> {
+  if ((deps.frequencyCap ?? null) === null || step === 0 || copy > 0) return;
+  await untilRecorded(() => uncount(deps.db, touch.addressHash, countedAs(touch.enrollmentId, step)));
 }
 
 /** Keeps trying to write down what can't be undone any more, while Postgres is away. */

@@ -5,12 +5,23 @@ import { advancePast, loadTouch, postpone, settle, type Touch } from '../db/ledg
 import { currentLimits } from '../db/limits';
 import { holdWhilePaused } from '../db/pauses';
 import { stopEnrollments } from '../db/stops';
+import { endStep } from '../domain/campaign';
+import { countedAs, freeAt } from '../domain/frequency';
 import type { Outcome } from '../domain/outcomes';
-import { nextOpening, planDue } from '../domain/planner';
+import { nextOpening } from '../domain/planner';
 import type { SendStepInput, SendStepResult } from '../workflows/contract';
 import { withHeartbeat } from './heartbeat';
 import { notSent } from './leave-to-send';
-import { type Attempt, advance, next, planning, type Sending, type SendMessageDeps, sendMessage } from './send-message';
+import {
+  type Attempt,
+  advance,
+  next,
+  planning,
+  planStep,
+  type Sending,
+  type SendMessageDeps,
+  sendMessage,
+} from './send-message';
 
 /** How often a touch looks at its row again when the row changes under it, before it leaves that to a retry. */
 const LOOKS = 5;
@@ -50,14 +61,14 @@ async function touchOnce(deps: SendMessageDeps, input: SendStepInput, cancelled:
     );
   }
   const campaign = await versionOf(db, touch.campaignId, touch.version);
-  if (touch.step > input.step)
-    return next(touch, campaign, touch.step === campaign.steps.length ? 'late-answer' : 'cadence', limits);
+  const end = endStep(campaign, touch.journey);
+  if (touch.step > input.step) return next(touch, campaign, touch.step === end ? 'late-answer' : 'cadence', limits);
 
   if (touch.infoDueAt !== null && touch.infoDueAt <= now) {
     return await send({ deps, touch, campaign, step: 0, copy: touch.infoCopies, now, cancelled, limits });
   }
   if (touch.nextDueAt > now) return next(touch, campaign, 'not-due', limits);
-  if (touch.step >= campaign.steps.length) return await exhaustUnlessInReview(db, touch, now);
+  if (touch.step >= end) return await exhaustUnlessInReview(db, touch, now);
   const opening =
     touch.step === 0 ? now : nextOpening({ ...planning(deps, touch, campaign), due: touch.nextDueAt, now });
   if (opening > now) {
@@ -65,7 +76,22 @@ async function touchOnce(deps: SendMessageDeps, input: SendStepInput, cancelled:
     await notSent(db, touch, now, 'send-window', { until: opening });
     return next({ ...touch, nextDueAt: opening }, campaign, 'send-window', limits);
   }
-  return await send({ deps, touch, campaign, step: touch.step, copy: 0, now, cancelled, limits });
+  const sending = { deps, touch, campaign, step: touch.step, copy: 0, now, cancelled, limits };
+  return (await waitForTurn(sending, touch)) ?? (await send(sending));
+}
+
+/** One person gets no more marketing mail than a cap allows: puts a nudge off that would be one too many. Null: it may go. */
+async function waitForTurn(sending: Sending, touch: Touch): Promise<Attempt | null> {
+  const { deps, campaign, step, copy, now, limits } = sending;
+  const { frequencyCap = null, timeFactor, db } = deps;
+  if (frequencyCap === null || step === 0 || copy > 0) return null;
+  const key = countedAs(touch.enrollmentId, step);
+  const free = freeAt(frequencyCap, touch.recentMarketing, key, now, timeFactor);
+  if (free === null) return null;
+  const dueAt = nextOpening({ ...planning(deps, touch, campaign), due: touch.nextDueAt, now: free });
+  await postpone(db, touch.enrollmentId, step, dueAt);
+  await notSent(db, touch, now, 'frequency-cap', { until: dueAt });
+  return next({ ...touch, nextDueAt: dueAt }, campaign, 'frequency-cap', limits);
 }
 
 async function send(sending: Sending): Promise<Attempt> {
@@ -93,6 +119,8 @@ async function whyRefused(sending: Sending): Promise<Attempt> {
     });
     return 'look-again';
   }
+  const turn = await waitForTurn(sending, fresh);
+  if (turn !== null) return turn;
   const by = await holdWhilePaused(deps.db, touch.enrollmentId, now);
   // A review holds nudges only; the information was refused for something else.
   if (by !== null && (by !== 'review' || step > 0)) {
@@ -100,11 +128,12 @@ async function whyRefused(sending: Sending): Promise<Attempt> {
     return { kind: 'hold', by };
   }
   if (copy > 0 && (await settleLostCopy(sending))) return 'look-again';
-  if (step > 0 && copy === 0 && fresh.agreedAt === null) {
+  const excluded = fresh.basis === 'soft-opt-in' && fresh.excluded;
+  if (step > 0 && copy === 0 && (fresh.agreedAt === null || excluded)) {
     await stopEnrollments(deps.db, {
       who: { enrollmentId: touch.enrollmentId },
       outcome: 'informed',
-      detail: { by: 'no-consent' },
+      detail: { by: excluded ? 'exclusion-list' : 'no-consent' },
       now,
     });
   }
@@ -121,7 +150,7 @@ const SUPPRESSED_OUTCOME: Record<NonNullable<Touch['suppression']>['reason'], Ou
 /** A copy of the information that an earlier attempt took past the gate is not sent again either. */
 async function settleLostCopy(sending: Sending): Promise<boolean> {
   const { deps, touch, campaign, copy, now } = sending;
-  const dueAt = planDue({ ...planning(deps, touch, campaign), step: touch.step, after: now });
+  const dueAt = planStep(deps, touch, campaign, touch.step, now);
   const { settled } = await settle(deps.db, {
     enrollmentId: touch.enrollmentId,
     step: 0,
@@ -163,7 +192,7 @@ async function settleLeftOver(sending: Sending): Promise<Attempt> {
   if (touch.message === 'handing_over') {
     return await advance(sending, null, { state: 'unknown', event: 'message-unknown', code: 'crash' });
   }
-  const dueAt = planDue({ ...planning(deps, touch, campaign), step: step + 1, after: now });
+  const dueAt = planStep(deps, touch, campaign, step + 1, now);
   await advancePast(deps.db, touch.enrollmentId, step, dueAt, now);
   return 'look-again';
 }

@@ -125,6 +125,7 @@ async function compose(deps: SendTestDeps, exit: StreamExit, test: QueuedTestSen
     lead: { ...test.lead, email: test.address },
     requestedAt: new Date(requestedAt),
     consentSource,
+    consentCapturedAt: consentSource === null ? null : new Date(requestedAt),
     step: test.step,
     stepCount,
     // Leads nowhere: a test must not be able to unsubscribe anybody.

@@ -107,7 +107,8 @@ async function tryOnce(
     return { kind: 'again', at: mail.notBefore.getTime(), reason: 'not-due' };
   }
   if (mailBlocked !== null) throw ApplicationFailure.retryable(mailBlocked, 'mail_blocked');
-  if (exit?.stream !== 'transactional') throw new Error('this queue carries no transactional mail');
+  // The streams never meet: what came to another one's queue is sent on its way there.
+  if (exit?.stream !== mail.stream) return { kind: 'again', at: now.getTime(), reason: 'not-due', stream: mail.stream };
   const leave = await askLeave(db, mail, now);
   if ('kind' in leave) return leave;
 
@@ -150,10 +151,10 @@ async function askLeave(
   mail: PendingTransactional,
   now: Date,
 ): Promise<{ probe: boolean } | SendTransactionalResult> {
-  const asking = { stream: 'transactional', provider: mail.provider, now } as const;
+  const asking = { stream: mail.stream, provider: mail.provider, now };
   const asked = await mayLeave(db, { ...asking, asProbe: false });
   if (asked.pause !== null) return await comeAgain(db, mail, now, { pause: asked.pause });
-  const slot = await reserveTransactionalSlot(db, { id: mail.id, provider: mail.provider, now });
+  const slot = await reserveTransactionalSlot(db, { id: mail.id, stream: mail.stream, provider: mail.provider, now });
   if (slot !== null) return await comeAgain(db, mail, now, { slot });
   if (!asked.probe) return { probe: false };
   const tried = await mayLeave(db, { ...asking, asProbe: true });
@@ -182,19 +183,19 @@ async function afterRefusalOfUs(
   failure: ApplicationFailure,
   now: Date,
 ): Promise<'look-again'> {
-  const { provider } = mail;
-  await recordFault(db, { stream: 'transactional', provider, kind: 'refusal', ...refusal, now });
-  const { pause } = await mayLeave(db, { stream: 'transactional', provider, now, asProbe: false });
+  const { stream, provider } = mail;
+  await recordFault(db, { stream, provider, kind: 'refusal', ...refusal, now });
+  const { pause } = await mayLeave(db, { stream, provider, now, asProbe: false });
   if (pause === null) throw failure;
   return 'look-again';
 }
 
 function identityOf({ tokenKeys }: SendTransactionalDeps, exit: StreamExit, mail: PendingTransactional): MailIdentity {
-  const { from, replyTo } = 'shop' in mail.content ? mail.content.shop : mail.content.staff;
+  const { from, replyTo } = 'shop' in mail.content ? mail.content.shop : mail.content.ready;
   return mailIdentity(
     { kind: 'transactional', id: mail.id },
     { from, replyTo: replyTo ?? from.address },
-    // Answers to an invoice go to people, and are no lead's reply.
+    // Answers to an invoice, or to a page's mail, go to people, and are no lead's reply.
     { returnPath: exit.returnPath, replyAddress: null, tokenKeys },
   );
 }
@@ -220,22 +221,24 @@ async function compose(
       original: null,
       identity,
       sort,
+      stream: mail.stream,
       date,
     });
   }
-  const { name, replyTo, subject, text, html } = mail.content.staff;
+  const { name, replyTo, subject, text, html, locale = null } = mail.content.ready;
   const original = mail.inboundId === null ? null : await inboundRaw(db, mail.inboundId);
   return await composeTransactional({
     to: { email: mail.email, name },
     subject,
     text,
     html,
-    locale: null,
+    locale,
     replyTo,
     attachments,
     original,
     identity,
     sort: mail.kind,
+    stream: mail.stream,
     date,
   });
 }
@@ -274,7 +277,7 @@ async function record(
         providerId: delivery.providerId ?? delivery.messageId,
         now,
       });
-      if (mail.probe) await untilRecorded(() => resumeAfterProbe(db, 'transactional', mail.provider, now));
+      if (mail.probe) await untilRecorded(() => resumeAfterProbe(db, mail.stream, mail.provider, now));
       return answer;
     }
     case 'unknown':
@@ -314,15 +317,16 @@ async function refused(
   const code = codes(refusal);
   switch (refusal.judgement.verdict) {
     case 'bounced': {
-      const hashes = mail.kind === 'shop' ? hashAddress(normaliseAddress(mail.email), addressKeys) : null;
+      const toStaff = mail.kind === 'forward' || mail.kind === 'alert';
+      const hashes = toStaff ? null : hashAddress(normaliseAddress(mail.email), addressKeys);
       await untilRecorded(() => bounceTransactional(db, claim, { hashes, code, now }));
-      await recordFault(db, { stream: 'transactional', provider: mail.provider, kind: 'hard-bounce', code, now });
+      await recordFault(db, { stream: mail.stream, provider: mail.provider, kind: 'hard-bounce', code, now });
       return 'look-again';
     }
     case 'rejected': {
       const answer = await conclude(db, { ...claim, state: 'rejected', code, now });
       if (isAboutOurMail(refusal)) {
-        await recordFault(db, { stream: 'transactional', provider: mail.provider, kind: 'policy-bounce', code, now });
+        await recordFault(db, { stream: mail.stream, provider: mail.provider, kind: 'policy-bounce', code, now });
       }
       return answer;
     }

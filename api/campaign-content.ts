@@ -5,11 +5,14 @@ import {
   type CampaignDefinition,
   type CampaignDraft,
   type CompiledStep,
+  contentOf,
+  endStep,
+  firstBuyerStep,
   type PublishedCampaign,
   type PublishProblem,
 } from '../domain/campaign';
 import { Problem } from '../domain/problem';
-import { compileCampaign, preparePublication } from '../mail/compose/compile';
+import { compileBuyers, compileCampaign, preparePublication } from '../mail/compose/compile';
 import { invalidField } from './problems';
 
 /** One step, ready to be filled. */
@@ -62,10 +65,51 @@ export async function stepContent(
   const given = draft.steps?.[step];
   if (given === undefined) throw noSuchStep(step, draft.steps?.length ?? 0);
   const definition = completed(draft);
-  const alone = await compileCampaign({ ...definition, steps: [given] });
+  const { afterPurchase: _, ...toLeads } = definition;
+  const alone = await compileCampaign({ ...toLeads, steps: [given] });
   const [compiled] = 'steps' in alone ? alone.steps : [];
   if (compiled === undefined) throw notPublishable(problems);
   return { definition, compiled, stepCount: draft.steps?.length ?? 0, problems };
+}
+
+/**
+ * One mail to buyers of a version, or of the draft: there it is enough that all of these are sound.
+ *
+ * @throws Problem `not-found`, `invalid-request` where there is no such step, `not-publishable`
+ */
+export async function buyerStepContent(
+  db: Db,
+  campaignId: string,
+  version: number | 'draft',
+  step: number,
+  now: Date,
+): Promise<StepContent> {
+  if (version !== 'draft') return buyerStepOf(await versionOf(db, campaignId, version), step, []);
+  const { draft } = await findCampaign(db, campaignId);
+  const prepared = await preparePublication(draft, now);
+  if ('steps' in prepared) return buyerStepOf(prepared, step, []);
+  const { problems } = prepared;
+  if (problems.some(({ pointer }) => pointer.startsWith('/afterPurchase'))) throw notPublishable(problems);
+  const definition = completed(draft);
+  const alone = await compileBuyers(definition);
+  if ('problems' in alone) throw notPublishable(problems);
+  return buyerStepOf({ definition, afterPurchase: alone.steps }, step, problems);
+}
+
+function buyerStepOf(
+  { definition, afterPurchase }: { definition: StepContent['definition']; afterPurchase: CompiledStep[] | null },
+  step: number,
+  problems: PublishProblem[],
+): StepContent {
+  const compiled = contentOf({ definition, steps: [], afterPurchase }, 'buyer', step);
+  if (compiled !== undefined)
+    return { definition, compiled, stepCount: endStep({ definition, steps: [] }, 'buyer'), problems };
+  const { afterPurchase: mails } = definition;
+  const has =
+    mails === undefined
+      ? 'has none'
+      : `has the steps ${firstBuyerStep(mails)} to ${endStep({ definition, steps: [] }, 'buyer') - 1}`;
+  throw invalidField('/step', `there is no step ${step} for buyers: the campaign ${has} (step 0 is the thanks)`);
 }
 
 function stepOf(

@@ -38,6 +38,14 @@ export interface ApiContext {
     | 'webhooks'
     | 'smtp'
     | 'dkimKeys'
+    | 'masterKey'
+    | 'evidencePublicKey'
+    | 'journal'
+    | 'retention'
+    | 'frequencyCap'
+    | 'trustedProxies'
+    | 'corsOrigins'
+    | 'webhooksToPrivate'
   >;
   clock: () => Date;
   /** Asks what is published about a domain. */

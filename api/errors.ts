@@ -72,6 +72,8 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
 function collectMethods(app: Api): (path: string) => string[] {
   const routes: { methods: string[]; pattern: RegExp }[] = [];
   app.addHook('onRoute', ({ method, url }) => {
+    // Browsers ask about everything in advance, also about what is not there.
+    if (method === 'OPTIONS') return;
     const pattern = url
       .split('/')
       .map((part) =>

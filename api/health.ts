@@ -1,8 +1,11 @@
 import { Type } from 'typebox';
+import { journalBacklog } from '../db/journal';
 import { pingDb } from '../db/reachability';
 import type { Api, ApiContext } from './context';
 
 const PING_MS = 2_000;
+/** An entry of the journal that waits for this long (ms) waits for somebody to mend it. */
+const JOURNAL_LATE_MS = 60_000;
 
 const Up = Type.Enum(['up', 'down']);
 const Readiness = Type.Object({
@@ -10,6 +13,10 @@ const Readiness = Type.Object({
   postgres: Up,
   temporal: Type.Optional({ ...Up, description: 'While it is down leads and stops are taken, and acted on later.' }),
   mail: Type.String({ description: '`ready`, or why no mail may leave: leads are taken, and wait.' }),
+  journal: Type.Enum(['none', 'written', 'behind', 'unknown'], {
+    description:
+      '`none` is kept; or whether all that was stopped, suppressed and erased more than a minute ago stands in it.',
+  }),
 });
 
 /**
@@ -18,7 +25,7 @@ const Readiness = Type.Object({
  *
  * @param pingTemporal rejects when Temporal can't be reached
  */
-export function healthRoutes(app: Api, { db, config }: ApiContext, pingTemporal?: () => Promise<void>): void {
+export function healthRoutes(app: Api, { db, config, clock }: ApiContext, pingTemporal?: () => Promise<void>): void {
   app.get(
     '/healthz',
     {
@@ -60,9 +67,19 @@ export function healthRoutes(app: Api, { db, config }: ApiContext, pingTemporal?
         postgres,
         ...(temporal === undefined ? {} : { temporal }),
         mail: config.mailBlocked === null ? 'ready' : `blocked: ${config.mailBlocked}`,
+        journal: config.journal === null ? 'none' : postgres === 'up' ? await journalState() : 'unknown',
       });
     },
   );
+
+  async function journalState(): Promise<'written' | 'behind' | 'unknown'> {
+    try {
+      const { since } = await journalBacklog(db);
+      return since !== null && clock().getTime() - since.getTime() > JOURNAL_LATE_MS ? 'behind' : 'written';
+    } catch {
+      return 'unknown';
+    }
+  }
 }
 
 async function state(asked: Promise<void>): Promise<'up' | 'down'> {

@@ -14,9 +14,9 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /**
      * `by-route`: the route reads its body as a stream, and calls `reserveFor` itself once it knows what was sent. The
-     * answer is still kept for it.
+     * answer is still kept for it. `none`: what is sent or answered is a secret, of which nothing is kept.
      */
-    idempotency?: 'by-route';
+    idempotency?: 'by-route' | 'none';
   }
 }
 
@@ -32,7 +32,7 @@ const MAX_KEY_LENGTH = 255;
  */
 export function honourIdempotencyKeys(app: Api, db: Db): void {
   app.addHook('preHandler', async (request, reply) => {
-    if (request.method !== 'POST' || request.routeOptions.config.idempotency === 'by-route') return;
+    if (request.method !== 'POST' || request.routeOptions.config.idempotency !== undefined) return;
     const answer = await reserveFor(db, request, canonicalJson(request.body));
     if (answer !== null) return await replay(reply, answer);
   });

@@ -1,20 +1,24 @@
 import fastifySwagger from '@fastify/swagger';
 import fastifySwaggerUi from '@fastify/swagger-ui';
 import type { FastifySchema } from 'fastify';
+import type { Scope } from '../domain/scopes';
 import { version } from '../package.json';
 import type { Api } from './context';
 import { type ApiProblemCode, PROBLEMS, problemResponse } from './problems';
+import { sessionCookieName } from './session-cookie';
 
 const DESCRIPTION = `Leads in, mail out, every stop honoured.
 
-- **Keys**: send \`Authorization: Bearer <key>\` with everything under \`/v1\`.
+- **Keys**: send \`Authorization: Bearer <key>\` with everything under \`/v1\`. What a key may do are its scopes; any one of
+  those that an operation names suffices. People sign in under \`/login\`; their roles are the same words.
 - **2xx means it is kept**: what was accepted is in Postgres, and is acted on even when other parts are down.
-- **Try again safely**: every POST takes an \`Idempotency-Key\`; the same key and body get the same answer for 48 hours.
+- **Try again safely**: every POST but those that deal with secrets takes an \`Idempotency-Key\`; the same key and body get the same answer for 48 hours.
 - **Refusals** are problems as RFC 9457 describes them, with a \`type\` that leads to a page about it.
 - **Lists** come in pages: give \`nextCursor\` back as \`cursor\`.`;
 
 const TAGS = [
   { name: 'campaigns', description: 'Write, check, publish, pause and watch campaigns.' },
+  { name: 'forms', description: 'How people ask for the information, and agree to more.' },
   { name: 'enrollments', description: 'Hand over leads and see where they stand.' },
   { name: 'leads', description: 'Everything that happened to a person, and why.' },
   { name: 'stops', description: 'Purchases, replies and unsubscribes: each ends the mail at once.' },
@@ -23,7 +27,11 @@ const TAGS = [
   { name: 'sending', description: 'Limits and state of the streams of mail, and the domains that they are from.' },
   { name: 'inbox', description: 'Mail that was received, what it was found to be, and what followed.' },
   { name: 'privacy', description: 'What people ask about their data.' },
-  { name: 'webhooks', description: 'What mail providers tell of mails; each proves itself in its own way.' },
+  {
+    name: 'webhooks',
+    description: 'What mail providers and shops tell, each with a proof of its own; and what other systems are told.',
+  },
+  { name: 'access', description: 'Keys, people who sign in, and who changed what.' },
   { name: 'public', description: 'What leads open; no key is needed.' },
   { name: 'health', description: 'For load balancers and operators; no key is needed.' },
 ];
@@ -36,8 +44,18 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
       info: { title: 'Recuerda', version, description: DESCRIPTION },
       servers: [{ url: publicUrl }],
       tags: TAGS,
-      components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer', description: 'An API key.' } } },
-      security: [{ apiKey: [] }],
+      components: {
+        securitySchemes: {
+          apiKey: { type: 'http', scheme: 'bearer', description: 'An API key.' },
+          session: {
+            type: 'apiKey',
+            in: 'cookie',
+            name: sessionCookieName(publicUrl),
+            description: 'The cookie of a person who has signed in under `/login`; for pages under the same origin.',
+          },
+        },
+      },
+      security: [{ apiKey: [] }, { session: [] }],
     },
     refResolver: { buildLocalReference: (json, _baseUri, _fragment, i) => String(json.$id ?? `schema-${i}`) },
     transform: ({ schema, url, route }) => {
@@ -46,7 +64,10 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
       const body = schema.body as object | undefined;
       const isParsed = body !== undefined && !('content' in body);
       const takesBody = isParsed ? withProblems(schema, 'payload-too-large', 'unsupported-media-type') : schema;
-      return { url, schema: [route.method].flat().includes('POST') ? withIdempotencyKey(takesBody) : takesBody };
+      const { scopes, idempotency } = route.config ?? {};
+      const told = withScopes(takesBody, scopes);
+      const isKept = [route.method].flat().includes('POST') && idempotency !== 'none';
+      return { url, schema: isKept ? withIdempotencyKey(told) : told };
     },
   });
   await app.register(fastifySwaggerUi, {
@@ -63,6 +84,17 @@ export async function serveOpenApi(app: Api, publicUrl: string): Promise<void> {
     },
   });
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+}
+
+/** Says who may call it, in words and as `x-scopes`, and what everybody else is answered. */
+function withScopes(schema: FastifySchema, scopes: readonly Scope[] | 'anyone' | undefined): FastifySchema {
+  if (scopes === undefined || scopes === 'anyone') return schema;
+  const words = `Scopes: ${scopes.map((scope) => `\`${scope}\``).join(', ')}.`;
+  return {
+    ...withProblems(schema, 'unauthorized', 'forbidden', 'cross-site', 'too-many-requests'),
+    description: `${schema.description ?? ''}\n\n${words}`.trim(),
+    'x-scopes': scopes,
+  } as FastifySchema;
 }
 
 function withIdempotencyKey(schema: FastifySchema): FastifySchema {

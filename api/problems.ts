@@ -24,7 +24,40 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
   unauthorized: {
     status: 401,
     title: 'A valid API key is needed',
-    about: 'Send one of the keys of RECUERDA_API_KEY as `Authorization: Bearer <key>`.',
+    about:
+      'Send a key that `npx recuerda keys create` or POST /v1/keys has made as `Authorization: Bearer <key>`. A key that ' +
+      'was revoked is known no more. People sign in under /login instead.',
+  },
+  'sign-in-refused': {
+    status: 401,
+    title: 'Not signed in',
+    about: 'The address or the password is not right, or the account was disabled; which of them is not told.',
+  },
+  forbidden: {
+    status: 403,
+    title: 'The caller may not do this',
+    about:
+      'The key lacks a scope, or the person a role. `scopes` lists those of which any one would do; an operator gives ' +
+      'them, and nobody gives more than they have themselves.',
+  },
+  'cross-site': {
+    status: 403,
+    title: 'The request came from a page of somebody else',
+    about:
+      'What changes something by a session cookie must come from a page of Recuerda itself, which browsers prove with the ' +
+      'header `Origin` or `Sec-Fetch-Site`. Programs send an API key instead of a cookie.',
+  },
+  'origin-not-allowed': {
+    status: 403,
+    title: 'This page may not send the form',
+    about:
+      'A browser sends a form from a page whose origin is neither ours nor one of `origins` of the form. Add it with ' +
+      'PUT /v1/forms/{id}.',
+  },
+  'too-many-requests': {
+    status: 429,
+    title: 'Too many tries',
+    about: 'Try again after `Retry-After` seconds; `retryAfter` says the same.',
   },
   'bad-signature': {
     status: 401,
@@ -47,6 +80,13 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     status: 409,
     title: 'The campaign is not published',
     about: 'A draft takes no leads. Publish it first with POST /v1/campaigns/{id}/publish.',
+  },
+  'source-not-named': {
+    status: 409,
+    title: 'The campaign does not say where imported data came from',
+    about:
+      'People whose data came with a file must be told in the first mail where it came from, and where to read what becomes ' +
+      'of it (GDPR art. 14). `errors` says what its initial information lacks: add it, publish again, and send the file again.',
   },
   'campaign-cancelled': {
     status: 409,
@@ -82,10 +122,26 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     title: 'The enrollment has ended',
     about: 'An enrollment ends once, with one outcome, and stays so. Enroll the lead again to start anew.',
   },
+  'already-answered': {
+    status: 409,
+    title: 'The request about personal data was answered otherwise',
+    about: 'A request is answered once. `answer` says how; enter a new one where the person asks again.',
+  },
+  'not-erasable': {
+    status: 409,
+    title: 'This request can not be done by erasing',
+    about:
+      'It asks for something else, or it is not known who asks: then DELETE /v1/leads/{id} erases, once that is known.',
+  },
   'already-open': {
     status: 409,
     title: 'Another enrollment of this person is open',
     about: 'A person has at most one open enrollment in a campaign. Snooze or cancel the open one instead.',
+  },
+  'already-there': {
+    status: 409,
+    title: 'There is one already',
+    about: 'Something of this name is there already. Change that one, or use another name.',
   },
   'not-reopenable': {
     status: 409,
@@ -98,6 +154,11 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     status: 409,
     title: 'It was not processed yet',
     about: 'What was received is kept first and looked at a moment later. Try again in a few seconds.',
+  },
+  'endpoint-disabled': {
+    status: 409,
+    title: 'The webhook endpoint is switched off',
+    about: 'Nothing is sent to it. Switch it on with PATCH /v1/webhook-endpoints/{id} and `{"disabled": false}` first.',
   },
   'idempotency-mismatch': {
     status: 409,
@@ -174,6 +235,11 @@ export const ProblemSchema = Type.Object(
       ),
     ),
     reason: Type.Optional(Type.String({ description: 'Of `address-suppressed`: why.' })),
+    suggestion: Type.Optional(Type.String({ description: 'Of a mistyped address: the one that was probably meant.' })),
+    scopes: Type.Optional(Type.Array(Type.String(), { description: 'Of `forbidden`: any one of these would do.' })),
+    retryAfter: Type.Optional(
+      Type.Integer({ description: 'Of `too-many-requests`: in how many seconds to try again.' }),
+    ),
   },
   {
     $id: 'Problem',
@@ -230,9 +296,11 @@ export async function sendProblem(
   publicUrl: string,
   { code, detail, extra }: ProblemAnswer,
 ): Promise<FastifyReply> {
-  if (code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="recuerda"');
+  if (code === 'unauthorized' || code === 'sign-in-refused')
+    reply.header('www-authenticate', 'Bearer realm="recuerda"');
   if (code === 'idempotency-in-progress') reply.header('retry-after', '1');
   if (code === 'unavailable') reply.header('retry-after', '5');
+  if (code === 'too-many-requests') reply.header('retry-after', String(extra.retryAfter ?? 60));
   return reply
     .code(PROBLEMS[code].status)
     .type('application/problem+json')

@@ -3,8 +3,9 @@ import { type Static, Type } from 'typebox';
 import type { Config } from '../config';
 import type { Db } from '../db/client';
 import { findLead } from '../db/leads';
-import { type CampaignDefinition, fromOfStep } from '../domain/campaign';
+import { type CampaignDefinition, firstBuyerStep, partiesOf } from '../domain/campaign';
 import { type ExampleLead, exampleLead } from '../domain/example-lead';
+import type { JourneyKind } from '../domain/journeys';
 import { Problem } from '../domain/problem';
 import { streamOfStep } from '../domain/streams';
 import { mailIdentity } from '../mail/compose/identity';
@@ -100,7 +101,8 @@ async function onRecord(db: Db, campaignId: string, leadId: string, otherwise: E
   const enrollment = enrollments.filter((view) => view.campaignId === campaignId).at(-1);
   return {
     lead: {
-      email,
+      // Of one who was erased only the enrollments are left.
+      email: email ?? otherwise.email,
       name,
       locale: locale ?? otherwise.locale,
       timeZone: timeZone ?? otherwise.timeZone,
@@ -119,6 +121,22 @@ export function askedBefore(step: number, cadence: CampaignDefinition['cadence']
   return asked.isValid ? asked.toJSDate() : now;
 }
 
+/** When an example buyer bought, if this step goes out now. */
+export function boughtBefore(
+  { afterPurchase }: Pick<CampaignDefinition, 'afterPurchase'>,
+  step: number,
+  timeZone: string,
+  now: Date,
+): Date {
+  let bought = DateTime.fromJSDate(now, { zone: timeZone });
+  const before = afterPurchase === undefined ? 0 : step - firstBuyerStep(afterPurchase) + 1;
+  for (const { after } of afterPurchase?.steps.slice(0, before) ?? []) bought = bought.minus(Duration.fromISO(after));
+  return bought.isValid ? bought.toJSDate() : now;
+}
+
+/** Of a buyer that is made up. */
+const EXAMPLE_ORDER = 'A-1001';
+
 /** The id by which waits are drawn and messages are named where no enrollment is meant. */
 export const EXAMPLE_ENROLLMENT_ID = '00000000-0000-4000-8000-000000000000';
 
@@ -130,27 +148,33 @@ export const EXAMPLE_ENROLLMENT_ID = '00000000-0000-4000-8000-000000000000';
 export async function composeSample(
   content: Pick<StepContent, 'definition' | 'compiled' | 'stepCount'>,
   sample: Pick<Sample, 'lead' | 'consentSource'> & { requestedAt: Date },
-  place: { campaignId: string; step: number; enrollmentId: string; date: Date },
+  place: { campaignId: string; step: number; enrollmentId: string; date: Date; journey?: JourneyKind },
   settings: Pick<Config, 'publicUrl' | 'replyAddress' | 'tokenKeys'>,
 ): Promise<ComposedMessage> {
-  const { step, enrollmentId, ...rest } = place;
+  const { step, enrollmentId, journey = 'lead', ...rest } = place;
   const { publicUrl } = settings;
   try {
     return await composeMessage({
       ...content,
       ...sample,
       ...rest,
+      order:
+        journey === 'lead'
+          ? null
+          : { number: EXAMPLE_ORDER, purchasedAt: sample.requestedAt, referralUrl: `${publicUrl}/r/preview` },
+      consentCapturedAt: sample.consentSource === null ? null : sample.requestedAt,
       step,
       unsubscribeUrl: `${publicUrl}/u/preview`,
       identity: mailIdentity(
         { kind: 'enrollment', id: enrollmentId, step, copy: 0 },
-        { from: fromOfStep(content.definition.sender, step), replyTo: content.definition.sender.replyTo },
+        partiesOf(content.definition, journey, step),
         { ...settings, returnPath: null },
       ),
-      stream: streamOfStep(step),
+      stream: streamOfStep(step, journey),
     });
   } catch (error) {
     const detail = error instanceof Error ? error.message : 'can not be filled';
-    throw new Problem('not-publishable', detail, { errors: [{ pointer: `/steps/${step}`, detail }] });
+    const pointer = journey === 'lead' ? `/steps/${step}` : '/afterPurchase/steps';
+    throw new Problem('not-publishable', detail, { errors: [{ pointer, detail }] });
   }
 }

@@ -104,8 +104,12 @@ function sentenceOf({ kind, step, detail }: LeadEvent): string {
         : `Goes on after enrollment ${detail.from}, ${viaText(detail.via)}. What comes next is due at ${detail.dueAt}.`;
     case 'left-ended':
       return 'The salespeople have seen the answer and leave it at that.';
+    case 'erased':
+      return `Erased${ERASED_BY[String(detail.by)] ?? ''}: nothing of this person is kept but what is counted${detail.sealed === true ? ', and sealed evidence' : ''}.`;
     case 'consent-withdrawn':
       return 'The consent was withdrawn: no more nudges are sent.';
+    case 'consent-added':
+      return `A file brought the evidence of what they agreed to. ${consentText(detail.consent)}`;
     case 'stop-without-effect':
       return `${byText(detail)} came in, and no open enrollment was ended by it.`;
     default:
@@ -113,6 +117,14 @@ function sentenceOf({ kind, step, detail }: LeadEvent): string {
       return String(kind);
   }
 }
+
+const ERASED_BY: Record<string, string> = {
+  staff: ' by our staff',
+  person: ' as they asked by their own page',
+  reply: ' as they asked in a mail',
+  retention: ' at the end of the time for which they were kept',
+  journal: ' again, after a restore',
+};
 
 function messageName(step: number, copy: number): string {
   if (step > 0) return `Nudge ${step}`;

@@ -36,7 +36,6 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
       await call(client, () => client.connection.workflowService.getSystemInfo({}));
     },
   });
-  if (config.apiKeys.length === 0) log.warn({}, 'no RECUERDA_API_KEY is set: nobody can use /v1');
   await app.listen({ host: config.host, port: config.port });
   log.info({ port: config.port }, 'serving');
 

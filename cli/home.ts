@@ -162,7 +162,7 @@ export function readStackInfo(home: string): StackInfo | null {
 
 /** Takes away what earlier starts left in a home, and nothing else. Only while its lock is held. */
 export function emptyHome(home: string): void {
-  for (const name of ['postgres', 'mailbox', 'logs', 'secrets.json', 'stack.json']) {
+  for (const name of ['postgres', 'mailbox', 'logs', 'journal', 'secrets.json', 'stack.json']) {
     rmSync(join(home, name), { recursive: true, force: true });
   }
   for (const suffix of ['', '-shm', '-wal']) rmSync(join(home, `temporal.db${suffix}`), { force: true });

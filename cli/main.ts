@@ -5,8 +5,14 @@ import { ConfigError } from '../config';
 import { version } from '../package.json';
 import type { DkimKeyOptions } from './dkim-key';
 import type { DnsCheckOptions } from './dns-check';
+import type { EvidenceKeyOptions } from './evidence-key';
 import type { ImportOptions } from './import';
 import type { InboxOptions } from './inbox';
+import type { KeyOptions } from './keys';
+import type { ReplayOptions } from './replay-journal';
+import type { UnsealOptions } from './unseal-evidence';
+import type { UserOptions } from './users';
+import type { VerifyEvidenceOptions } from './verify-evidence';
 
 /** The checkout that this command runs from, whatever the working directory. */
 const ROOT = join(__dirname, '..');
@@ -72,6 +78,17 @@ function commands(env: NodeJS.ProcessEnv): Command {
       await runMigrate(env);
     });
   program
+    .command('replay-journal')
+    .description(
+      'after a restore, before any worker starts: stop, suppress and erase again what the backup does not know',
+    )
+    .argument('[directory]', 'of the journal; otherwise RECUERDA_JOURNAL')
+    .option('--since <time>', 'leave out what is older (ISO 8601), such as the time of the backup')
+    .action(async (directory: string | undefined, options: ReplayOptions) => {
+      const { runReplayJournal }: typeof import('./replay-journal') = require('./replay-journal');
+      process.exitCode = await runReplayJournal(env, directory, options, process.stdout);
+    });
+  program
     .command('import')
     .description('hand over a file of leads, as CSV')
     .argument('<file>', 'the file')
@@ -87,6 +104,73 @@ function commands(env: NodeJS.ProcessEnv): Command {
     .action(async (file: string, options: ImportOptions) => {
       const { importFile }: typeof import('./import') = require('./import');
       process.exit(await importFile(env, ROOT, file, options, process.stdout));
+    });
+  const database = { env, root: ROOT, output: process.stdout };
+  const keys = program.command('keys').description('API keys: make, list and revoke them, on the database itself');
+  keys
+    .command('create')
+    .description('make a key and print it; it is not shown again')
+    .requiredOption('--name <name>', 'what it is for, such as checkout')
+    .requiredOption(
+      '--scopes <scopes>',
+      'what it may do, separated by commas: marketing,checkout,forms,operator,privacy',
+    )
+    .action(async (options: KeyOptions) => {
+      const { createKey }: typeof import('./keys') = require('./keys');
+      process.exitCode = await createKey(database, options);
+    });
+  keys
+    .command('list')
+    .description('list the keys, revoked ones too')
+    .action(async () => {
+      const { listKeys }: typeof import('./keys') = require('./keys');
+      process.exitCode = await listKeys(database);
+    });
+  keys
+    .command('revoke')
+    .description('refuse a key from now on')
+    .argument('<id>', 'as keys list shows it')
+    .action(async (id: string) => {
+      const { revokeKey }: typeof import('./keys') = require('./keys');
+      process.exitCode = await revokeKey(database, id);
+    });
+  const users = program.command('users').description('people who sign in under /login, on the database itself');
+  const asking = { ...database, input: process.stdin };
+  users
+    .command('create')
+    .description('let somebody sign in; the password is asked for, or read from stdin')
+    .argument('<address>', 'what they sign in with')
+    .requiredOption(
+      '--roles <roles>',
+      'what they may do, separated by commas: marketing,checkout,forms,operator,privacy',
+    )
+    .option('--name <name>', 'how they are called')
+    .action(async (email: string, options: UserOptions) => {
+      const { createUser }: typeof import('./users') = require('./users');
+      process.exitCode = await createUser(asking, email, options);
+    });
+  users
+    .command('list')
+    .description('list who may sign in, disabled ones too')
+    .action(async () => {
+      const { listUsers }: typeof import('./users') = require('./users');
+      process.exitCode = await listUsers(database);
+    });
+  users
+    .command('disable')
+    .description('let somebody sign in no more, and sign them out everywhere')
+    .argument('<address>', 'what they sign in with')
+    .action(async (email: string) => {
+      const { disableUser }: typeof import('./users') = require('./users');
+      process.exitCode = await disableUser(database, email);
+    });
+  users
+    .command('password')
+    .description('give somebody a new password, asked for or read from stdin, and sign them out everywhere')
+    .argument('<address>', 'what they sign in with')
+    .action(async (email: string) => {
+      const { setUserPassword }: typeof import('./users') = require('./users');
+      process.exitCode = await setUserPassword(asking, email);
     });
   program
     .command('classify')
@@ -115,6 +199,37 @@ function commands(env: NodeJS.ProcessEnv): Command {
     .action(async (domain: string, options: DkimKeyOptions) => {
       const { makeDkimKey }: typeof import('./dkim-key') = require('./dkim-key');
       process.exitCode = await makeDkimKey(env, domain, options, process.stdout);
+    });
+  program
+    .command('verify-evidence')
+    .description('check a document of what a lead agreed to, and say what is in it; needs no server')
+    .argument('<file>', 'as GET /v1/leads/{id}/evidence gave it')
+    .option('--key <key>', "who must have signed it, as GET /v1/evidence-key tells; otherwise this machine's settings")
+    .action(async (file: string, options: VerifyEvidenceOptions) => {
+      const { checkEvidence }: typeof import('./verify-evidence') = require('./verify-evidence');
+      process.exitCode = await checkEvidence(env, file, options, process.stdout);
+    });
+  program
+    .command('evidence-key')
+    .description('make the keys that evidence of erased people is sealed to')
+    .requiredOption('--out <file>', 'where to write the private key; never overwritten')
+    .option('--passphrase', 'ask for a passphrase that protects it')
+    .option('--passphrase-file <file>', 'a file whose first line is the passphrase')
+    .action(async (options: EvidenceKeyOptions) => {
+      const { makeEvidenceKey }: typeof import('./evidence-key') = require('./evidence-key');
+      process.exitCode = await makeEvidenceKey(options, process.stdout);
+    });
+  program
+    .command('unseal-evidence')
+    .description('open what is kept of somebody who was erased; needs no server, but the private key')
+    .argument('[file]', 'the answer of GET /v1/sealed-evidence; otherwise standard input')
+    .requiredOption('--key <file>', 'the private key that `evidence-key` wrote')
+    .option('--passphrase-file <file>', 'a file whose first line is the passphrase; otherwise it is asked for')
+    .option('--item <number>', 'which one, where they were erased more than once: 1 is the latest')
+    .option('--out <file>', 'where to write the document; otherwise it is printed')
+    .action(async (file: string | undefined, options: UnsealOptions) => {
+      const { openEvidence }: typeof import('./unseal-evidence') = require('./unseal-evidence');
+      process.exitCode = await openEvidence(file ?? null, options, process.stdin, process.stdout);
     });
   program
     .command('bundle', { hidden: true })

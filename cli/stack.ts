@@ -110,9 +110,12 @@ async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
     // Ours has one namespace only.
     TEMPORAL_NAMESPACE: (env.TEMPORAL_ADDRESS && env.TEMPORAL_NAMESPACE) || 'default',
     SMTP_URL: env.SMTP_URL || `smtp://127.0.0.1:${ports.mailboxSmtp}`,
+    RECUERDA_JOURNAL: env.RECUERDA_JOURNAL || join(home, 'journal'),
   };
   // Wrong settings are told before anything is started.
   readConfig({ ...settings, DATABASE_URL: env.DATABASE_URL || 'postgres://127.0.0.1/recuerda' });
+
+  if (!env.RECUERDA_JOURNAL) mkdirSync(join(home, 'journal'), { recursive: true, mode: 0o700 });
 
   const broken = (what: string) => (how: string) => onBroken(`${what} ended unexpectedly (${how})`);
   const database = async () => {

@@ -18,3 +18,16 @@ export function grid(head: readonly string[], lines: readonly (readonly (string 
     })
     .join('\n');
 }
+
+/** A table under a head, everything to the left. */
+export function leftGrid(head: readonly string[], lines: readonly (readonly string[])[]): string {
+  const widths = head.map((_, column) => Math.max(...[head, ...lines].map((line) => (line[column] ?? '').length)));
+  return [head, ...lines]
+    .map((line) =>
+      widths
+        .map((width, column) => (line[column] ?? '').padEnd(width))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

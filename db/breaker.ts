@@ -13,7 +13,7 @@ import {
   STORM_REFUSALS,
 } from '../domain/breaker';
 import { WHOLE_STREAM } from '../domain/limits';
-import { type Stream, streamOfStep } from '../domain/streams';
+import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
 
 // The circuit breaker: it counts what speaks against our sending, and stops a stream, or a stream's mail to one provider,
@@ -238,17 +238,18 @@ async function isStorm(db: Db, stream: Stream, provider: string, now: Date): Pro
   return last.length >= STORM_REFUSALS && first !== undefined && !(await acceptedSince(db, stream, provider, first));
 }
 
+/** `streamOfStep` of a message m of an enrollment e. */
+const streamOfMessage = sql<Stream>`case when m.step > 0 then 'marketing' when e.journey = 'lead' then 'requested' else 'transactional' end`;
+
 async function acceptedSince(db: Db, stream: Stream, provider: string, since: Date): Promise<boolean> {
   const whole = provider === WHOLE_STREAM;
-  const result =
-    stream === 'transactional'
-      ? await sql`
-          select from transactional where state = 'accepted' and settled_at >= ${since}
-            and (${whole} or fairness_key = ${provider}) limit 1`.execute(db)
-      : await sql`
-          select from message m join enrollment e on e.id = m.enrollment_id
-          where m.state = 'accepted' and m.settled_at >= ${since} and (m.step = 0) = ${stream === streamOfStep(0)}
-            and (${whole} or e.fairness_key = ${provider}) limit 1`.execute(db);
+  const result = await sql`
+    (select from message m join enrollment e on e.id = m.enrollment_id
+     where m.state = 'accepted' and m.settled_at >= ${since} and ${streamOfMessage} = ${stream}
+       and (${whole} or e.fairness_key = ${provider}) limit 1)
+    union all
+    (select from transactional where stream = ${stream} and state = 'accepted' and settled_at >= ${since}
+       and (${whole} or fairness_key = ${provider}) limit 1)`.execute(db);
   return result.rows.length > 0;
 }
 
@@ -336,17 +337,16 @@ async function deliveredSince(db: Db, scope: Scope): Promise<number> {
 
 async function countDelivered(db: Db, { stream, provider, since, until }: Scope): Promise<number> {
   const whole = provider === WHOLE_STREAM;
-  const result =
-    stream === 'transactional'
-      ? await sql<{ count: number }>`
-          select count(*)::int as count from transactional
-          where state = 'accepted' and settled_at between ${since} and ${until} and (${whole} or fairness_key = ${provider})`.execute(
-          db,
-        )
-      : await sql<{ count: number }>`
-          select count(*)::int as count from message m join enrollment e on e.id = m.enrollment_id
-          where m.state = 'accepted' and m.settled_at between ${since} and ${until} and (m.step = 0) = ${stream === streamOfStep(0)}
-            and (${whole} or e.fairness_key = ${provider})`.execute(db);
+  const result = await sql<{ count: number }>`
+    select (
+      select count(*) from message m join enrollment e on e.id = m.enrollment_id
+      where m.state = 'accepted' and m.settled_at between ${since} and ${until}
+        and ${streamOfMessage} = ${stream} and (${whole} or e.fairness_key = ${provider})
+    )::int + (
+      select count(*) from transactional
+      where stream = ${stream} and state = 'accepted' and settled_at between ${since} and ${until}
+        and (${whole} or fairness_key = ${provider})
+    )::int as count`.execute(db);
   return result.rows[0]?.count ?? 0;
 }
 
@@ -422,14 +422,16 @@ interface SendingRates {
 export async function sendingRates(db: Db, now: Date): Promise<SendingRates[]> {
   const since = new Date(now.getTime() - RATE_DAYS * 24 * 60 * 60_000);
   const result = await sql<SendingRates>`
-    with delivered as (
-      select case when m.step = 0 then 'requested' else 'marketing' end as stream, e.fairness_key as provider,
+    with taken as (
+      select ${streamOfMessage} as stream, e.fairness_key as provider,
              count(*)::int as delivered
       from message m join enrollment e on e.id = m.enrollment_id
       where m.state = 'accepted' and m.settled_at >= ${since} group by 1, 2
       union all
-      select 'transactional', fairness_key, count(*)::int from transactional
-      where state = 'accepted' and settled_at >= ${since} group by 2
+      select stream, fairness_key, count(*)::int from transactional
+      where state = 'accepted' and settled_at >= ${since} group by 1, 2
+    ), delivered as (
+      select stream, provider, sum(delivered)::int as delivered from taken group by 1, 2
     ), faults as (
       select stream, provider,
              count(*) filter (where kind = 'complaint')::int as complaints,

@@ -3,7 +3,7 @@ import { type SqlBool, sql } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep, PublishedCampaign } from '../domain/campaign';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction, type Tx } from './client';
-import { lockSenders, templatesFrom } from './transactional-templates';
+import { lockSenders, takenSenders } from './transactional-templates';
 
 export interface Campaign {
   id: string;
@@ -84,6 +84,7 @@ export async function publishVersion(
   id: string,
   definition: CampaignDefinition,
   steps: readonly CompiledStep[],
+  afterPurchase: readonly CompiledStep[] | null = null,
 ): Promise<number> {
   return await inTransaction(db, async (tx) => {
     const row = await tx
@@ -95,14 +96,20 @@ export async function publishVersion(
     if (row === undefined) throw new Problem('not-found', `there is no campaign ${id}`);
     if (row.cancelled_at !== null) throw new Problem('campaign-cancelled', 'a cancelled campaign can not be published');
     await lockSenders(tx);
-    const problems = await templatesFrom(tx, definition.sender);
+    const problems = await takenSenders(tx, id, definition);
     if (problems.length > 0) {
       throw new Problem('not-publishable', problems[0]?.detail ?? '', { errors: problems });
     }
     const version = (row.latest_version ?? 0) + 1;
     await tx
       .insertInto('campaign_version')
-      .values({ campaign_id: id, version, definition: JSON.stringify(definition), steps: JSON.stringify(steps) })
+      .values({
+        campaign_id: id,
+        version,
+        definition: JSON.stringify(definition),
+        steps: JSON.stringify(steps),
+        after_purchase: afterPurchase === null ? null : JSON.stringify(afterPurchase),
+      })
       .execute();
     await tx.updateTable('campaign').set({ latest_version: version }).where('id', '=', id).execute();
     return version;
@@ -120,12 +127,13 @@ export async function versionOf(db: Db | Tx, campaignId: string, version: number
   if (kept !== undefined) return kept;
   const row = await db
     .selectFrom('campaign_version')
-    .select(['definition', 'steps'])
+    .select(['definition', 'steps', 'after_purchase'])
     .where('campaign_id', '=', campaignId)
     .where('version', '=', version)
     .executeTakeFirst();
   if (row === undefined) throw new Problem('not-found', `there is no version ${version} of campaign ${campaignId}`);
-  const published = { campaignId, version, definition: row.definition, steps: row.steps };
+  const { definition, steps, after_purchase: afterPurchase } = row;
+  const published = { campaignId, version, definition, steps, afterPurchase };
   const [oldest] = versions.keys();
   if (versions.size >= MAX_KEPT_VERSIONS && oldest !== undefined) versions.delete(oldest);
   versions.set(key, published);

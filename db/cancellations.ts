@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction } from './client';
+import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { giveBackSlots } from './quota';
 import { handingOver, type InFlight, withdraw } from './stops';
@@ -18,9 +19,10 @@ export interface Cancellation {
  *
  * A statement for all of them, unlike `stopEnrollments`, which reads and tells them one by one.
  *
+ * @param replayed it stands in the journal already
  * @throws Problem `not-found`
  */
-export async function cancelCampaign(db: Db, campaignId: string, now: Date): Promise<Cancellation> {
+export async function cancelCampaign(db: Db, campaignId: string, now: Date, replayed = false): Promise<Cancellation> {
   return await inTransaction(db, async (tx) => {
     // First, and under its lock: an enrollment that is just being written is waited for and ended below, and every later
     // one finds the campaign cancelled.
@@ -32,6 +34,7 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date): Pro
       .returning('id')
       .executeTakeFirst();
     if (campaign === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
+    if (!replayed) await noteForJournal(tx, [{ kind: 'campaign-cancelled', campaignId }], now);
     const ended = await sql<{ count: number }>`
       with ended as (
         update enrollment

@@ -15,7 +15,7 @@ import {
   type Subject,
   targetOf,
 } from './inbound-actions';
-import type { Match } from './inbound-matching';
+import { type Match, ofOurs } from './inbound-matching';
 import { reopenIn } from './reopening';
 import { releaseReviews } from './reviews';
 import type { InboundTable } from './schema';
@@ -192,7 +192,7 @@ async function matchOf(tx: Tx, row: Row, enrollmentId: string | undefined): Prom
     .where('id', '=', row.transactional_id)
     .executeTakeFirst();
   if (mail === undefined) return base;
-  return { ...base, mail: mail.kind, transactionalId: mail.id, addressHash: mail.address_hash };
+  return { ...base, mail: ofOurs(mail.kind), transactionalId: mail.id, addressHash: mail.address_hash };
 }
 
 function subjectOf(row: Row, match: Match, classification: Classification): Subject {
@@ -259,6 +259,7 @@ async function goOn(
       enrollmentId: from,
       via: 'decision',
       timeFactor: deps.timeFactor,
+      addressKeys: deps.addressKeys,
       now,
     });
     return { enrollmentId };

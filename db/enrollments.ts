@@ -8,10 +8,15 @@ import { lockAddresses, type Suppression, suppressionOf } from './addresses';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
+import { appendEvidence } from './evidence';
+import { excludeListed } from './exclusions';
 import { signalStamp } from './outbox';
+import { lastPurchasesAbout } from './purchases';
 import { giveBackSlots, keptSlotDay } from './quota';
-import type { EnrollmentTable } from './schema';
+import { type ReferralRefusal, refuseReferral } from './referrals';
+import type { EnrollmentTable, RequestSource } from './schema';
 import { forgetSoftBounces } from './soft-bounces';
+import { lastWithdrawals } from './withdrawals';
 
 /** One person's request for the information of a campaign. */
 export interface EnrollRequest {
@@ -25,6 +30,23 @@ export interface EnrollRequest {
   /** When they asked; null when nobody knows. */
   requestedAt: Date | null;
   consent: ConsentEvidence | null;
+  /** What else they agreed to at the same time, purpose by purpose. */
+  furtherConsents?: readonly ConsentEvidence[] | undefined;
+  /** Where the request came from, as far as a form told. */
+  source?: RequestSource | undefined;
+  /** Whose link they came by. */
+  referralCode?: string | undefined;
+  /** They have confirmed by a link in a mail to this very address (double opt-in). */
+  confirmation?: Confirmation | undefined;
+}
+
+/** That the reader of an address confirmed a request, and how. */
+export interface Confirmation {
+  /** Of the request that was confirmed. */
+  requestId: string;
+  at: Date;
+  ip: string | null;
+  userAgent: string | null;
 }
 
 export interface EnrollOptions {
@@ -43,8 +65,11 @@ export type EnrollResult =
   | { kind: 'created' | 'existing'; enrollmentId: string; leadId: string }
   | { kind: 'refused'; because: Refusal };
 
-/** Why somebody is not enrolled: mail to them is suppressed, or a file's line is about one who has bought since they asked. */
-export type Refusal = Suppression | { reason: 'bought'; since: Date };
+/**
+ * Why somebody is not enrolled: mail to them is suppressed, or a file's line is about one who has bought, or taken back
+ * what they had agreed to, since they asked.
+ */
+export type Refusal = Suppression | { reason: 'bought' | 'withdrawn'; since: Date };
 
 /** The information is sent again at most once in this time (ms). */
 const INFO_AGAIN_MS = 24 * 60 * 60 * 1000;
@@ -52,7 +77,7 @@ const INFO_AGAIN_MS = 24 * 60 * 60 * 1000;
 /**
  * Enrolls people in a campaign's latest version, in one transaction: all of them, or none. For each it keeps at most one
  * open enrollment (promise P1), however many ask at the same time, and refuses suppressed addresses (P6). A line of a file
- * about somebody who has bought since they asked is refused too.
+ * about somebody who has bought since they asked, or has withdrawn and not asked anew, is refused too.
  *
  * @param requests no address twice
  * @returns for each request, in the order given, what became of it
@@ -84,33 +109,44 @@ export async function enrollIn(
   });
   const leads = await upsertLeads(tx, welcome, options.now);
   const earlier = await enrollmentsOf(tx, options.campaignId, [...leads.values()]);
-  const bought = options.asksInPerson ? new Map<string, Date>() : await lastPurchases(tx, requests, options.campaignId);
+  const everyHash = requests.flatMap((request) => request.hashes);
+  const bought = options.asksInPerson
+    ? new Map<string, Date>()
+    : await lastPurchasesAbout(tx, options.campaignId, everyHash);
+
+  const hashes = welcome.flatMap(({ request, hash }) => [hash, ...request.hashes]);
+  const withdrawals = await lastWithdrawals(tx, hashes, options.campaignId);
 
   const fresh: Fresh[] = [];
-  const again: { request: EnrollRequest; enrollment: EarlierEnrollment }[] = [];
+  const again: Again[] = [];
   const results = requests.map((request, index): EnrollResult => {
     const address = addresses[index];
     if (address === undefined) throw new Error('every request has an address');
     const suppression = suppressionOf(address, options.campaignId);
     if (suppression !== null) return { kind: 'refused', because: suppression };
+    const withdrawnAt = latest([address.hash, ...request.hashes].map((hash) => withdrawals.get(hash)));
+    const agreedAt = agreedSince(request, withdrawnAt);
     const leadId = leads.get(address.hash);
     if (leadId === undefined) throw new Error('every welcome address has a lead');
     const known = earlier.get(leadId) ?? [];
     const open = known.find((enrollment) => enrollment.outcome === null);
     if (open !== undefined) {
-      if (options.asksInPerson) again.push({ request, enrollment: open });
+      again.push({ request, enrollment: open, agreedAt });
       return { kind: 'existing', enrollmentId: open.id, leadId };
     }
     const last = known.at(-1);
     if (last !== undefined && !options.asksInPerson && !isNewer(request, last)) {
       return { kind: 'existing', enrollmentId: last.id, leadId };
     }
+    if (!options.asksInPerson && withdrawnAt !== null && !hasAskedSince(request, withdrawnAt)) {
+      return { kind: 'refused', because: { reason: 'withdrawn', since: withdrawnAt } };
+    }
     const boughtAt = request.hashes.map((hash) => bought.get(hash)).find((at) => at !== undefined);
     if (boughtAt !== undefined && request.requestedAt !== null && boughtAt >= request.requestedAt) {
       return { kind: 'refused', because: { reason: 'bought', since: boughtAt } };
     }
     const id = randomUUID();
-    fresh.push({ id, leadId, hash: address.hash, request });
+    fresh.push({ id, leadId, hash: address.hash, request, agreedAt });
     return { kind: 'created', enrollmentId: id, leadId };
   });
 
@@ -119,8 +155,17 @@ export async function enrollIn(
       tx,
       welcome.map(({ hash }) => hash),
     );
-  await insertFresh(tx, fresh, version, options);
-  for (const { request, enrollment } of again) await askAgain(tx, request, enrollment, options);
+  const referrals = await referralsOf(tx, fresh);
+  await insertFresh(tx, fresh, version, referrals, options);
+  if (options.asksInPerson) for (const one of again) await askAgain(tx, one, options);
+  else await addEvidence(tx, again, options);
+  // Whoever has an enrollment was looked up when they came, and by every list that came since.
+  const maybeNew = welcome.filter(({ hash }) => !earlier.has(leads.get(hash) ?? ''));
+  await excludeListed(
+    tx,
+    maybeNew.map(({ request, hash }) => ({ addressHash: hash, email: request.email })),
+    options.now,
+  );
   return results;
 }
 
@@ -129,6 +174,15 @@ interface Fresh {
   leadId: string;
   hash: string;
   request: EnrollRequest;
+  /** Since when they agree to nudges; null: they don't. */
+  agreedAt: Date | null;
+}
+
+/** Somebody of whom an enrollment is open already. */
+interface Again {
+  request: EnrollRequest;
+  enrollment: EarlierEnrollment;
+  agreedAt: Date | null;
 }
 
 type EarlierEnrollment = Pick<
@@ -188,7 +242,7 @@ async function upsertLeads(
     )
     .returning(['id', 'address_hash'])
     .execute();
-  return new Map(rows.map((row) => [row.address_hash, row.id]));
+  return new Map(rows.flatMap((row) => (row.address_hash === null ? [] : [[row.address_hash, row.id]])));
 }
 
 /** By lead, oldest first; the open ones locked. */
@@ -215,6 +269,7 @@ async function enrollmentsOf(
     ])
     .where('e.campaign_id', '=', campaignId)
     .where('e.lead_id', '=', sql<string>`any(${leadIds}::uuid[])`)
+    .where('e.journey', '=', 'lead')
     .orderBy('e.enrolled_at')
     .forNoKeyUpdate('e')
     .execute();
@@ -223,35 +278,43 @@ async function enrollmentsOf(
   return byLead;
 }
 
-/** When these people last bought, by address hash: of this campaign, or of the shop without saying which. */
-async function lastPurchases(
-  tx: Tx,
-  requests: readonly EnrollRequest[],
-  campaignId: string,
-): Promise<Map<string, Date>> {
-  const hashes = requests.flatMap((request) => request.hashes);
-  const rows = await tx
-    .selectFrom('purchase')
-    .select((eb) => ['address_hash', eb.fn.max('purchased_at').as('at')])
-    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
-    .where((eb) => eb.or([eb('campaign_id', 'is', null), eb('campaign_id', '=', campaignId)]))
-    .groupBy('address_hash')
-    .execute();
-  return new Map(rows.map((row) => [row.address_hash, row.at]));
-}
-
 /** Has this person asked since their last enrollment ended? Only then does a line of a file start them anew. */
 function isNewer(request: EnrollRequest, last: EarlierEnrollment): boolean {
-  return request.requestedAt !== null && last.ended_at !== null && request.requestedAt > last.ended_at;
+  return last.ended_at !== null && hasAskedSince(request, last.ended_at);
 }
 
-async function insertFresh(tx: Tx, fresh: readonly Fresh[], version: number, options: EnrollOptions): Promise<void> {
+/** Who asked nobody knows when is not known to have asked since. */
+function hasAskedSince({ requestedAt }: EnrollRequest, then: Date): boolean {
+  return requestedAt !== null && requestedAt > then;
+}
+
+/** Whose link each of them came by, or why nobody is thanked for it; by enrollment. */
+async function referralsOf(tx: Tx, fresh: readonly Fresh[]): Promise<Map<string, Referral>> {
+  const referrals = new Map<string, Referral>();
+  for (const { id, leadId, request } of fresh) {
+    const { referralCode: code, hashes } = request;
+    if (code === undefined) continue;
+    const refused = await refuseReferral(tx, code, { leadId, hashes });
+    referrals.set(id, refused === null ? { code, refused: null } : { code: null, refused });
+  }
+  return referrals;
+}
+
+type Referral = { code: string; refused: null } | { code: null; refused: ReferralRefusal };
+
+async function insertFresh(
+  tx: Tx,
+  fresh: readonly Fresh[],
+  version: number,
+  referrals: ReadonlyMap<string, Referral>,
+  options: EnrollOptions,
+): Promise<void> {
   if (fresh.length === 0) return;
   const { now } = options;
   await tx
     .insertInto('enrollment')
     .values(
-      fresh.map(({ id, leadId, hash, request }) => ({
+      fresh.map(({ id, leadId, hash, request, agreedAt }) => ({
         id,
         campaign_id: options.campaignId,
         version,
@@ -259,7 +322,10 @@ async function insertFresh(tx: Tx, fresh: readonly Fresh[], version: number, opt
         address_hash: hash,
         requested_at: request.requestedAt ?? now,
         enrolled_at: now,
-        agreed_at: agreedAt(request),
+        agreed_at: agreedAt,
+        basis: agreedAt === null ? null : ('consent' as const),
+        source: request.source === undefined ? null : JSON.stringify(request.source),
+        referral_code: referrals.get(id)?.code ?? null,
         next_due_at: now,
         fairness_key: providerOf(request.email),
         priority: options.priority,
@@ -268,7 +334,7 @@ async function insertFresh(tx: Tx, fresh: readonly Fresh[], version: number, opt
     .execute();
   await insertConsents(
     tx,
-    fresh.map(({ id, leadId, request }) => ({ enrollmentId: id, leadId, consent: request.consent })),
+    fresh.map(({ id, leadId, request }) => ({ enrollmentId: id, leadId, request })),
     options.campaignId,
   );
   await recordEvents(
@@ -279,19 +345,19 @@ async function insertFresh(tx: Tx, fresh: readonly Fresh[], version: number, opt
         leadId,
         enrollmentId: id,
         kind: 'enrolled',
-        detail: { via: options.via, version, consent: request.consent?.purpose ?? null },
+        detail: {
+          via: options.via,
+          version,
+          consent: request.consent?.purpose ?? null,
+          ...(referrals.has(id) ? { referral: referrals.get(id)?.refused ?? 'counted' } : {}),
+        },
       }),
     ),
   );
 }
 
 /** Asked again while the enrollment is open: the information once more, and the next nudge a full interval away. */
-async function askAgain(
-  tx: Tx,
-  request: EnrollRequest,
-  enrollment: EarlierEnrollment,
-  options: EnrollOptions,
-): Promise<void> {
+async function askAgain(tx: Tx, { request, enrollment, agreedAt }: Again, options: EnrollOptions): Promise<void> {
   const { now } = options;
   const started = enrollment.step > 0;
   const lastInfo = enrollment.last_info_at?.getTime() ?? 0;
@@ -312,17 +378,14 @@ async function askAgain(
   await tx
     .updateTable('enrollment')
     .set((eb) => ({
-      agreed_at: enrollment.agreed_at ?? agreedAt(request),
+      agreed_at: enrollment.agreed_at ?? agreedAt,
+      ...(enrollment.agreed_at === null && agreedAt !== null ? { basis: 'consent' as const } : {}),
       ...(nextDue === null ? {} : { next_due_at: nextDue, slot_day: keptSlotDay, signal_at: signalStamp(now) }),
       ...(infoAgain ? { info_due_at: now, info_copies: eb('info_copies', '+', 1) } : {}),
     }))
     .where('id', '=', enrollment.id)
     .execute();
-  await insertConsents(
-    tx,
-    [{ enrollmentId: enrollment.id, leadId: enrollment.lead_id, consent: request.consent }],
-    options.campaignId,
-  );
+  await insertConsents(tx, [{ enrollmentId: enrollment.id, leadId: enrollment.lead_id, request }], options.campaignId);
   await recordEvents(tx, [
     {
       at: now,
@@ -335,32 +398,135 @@ async function askAgain(
   ]);
 }
 
-function agreedAt(request: EnrollRequest): Date | null {
-  return request.consent !== null && allowsNudges(request.consent.purpose) ? request.consent.capturedAt : null;
+/**
+ * Lines of a file about people whose enrollment is open: what they agreed to is kept with it, and carries nudges from now
+ * on where nothing did before. They have not asked again, so nothing is sent for it and no date moves.
+ */
+async function addEvidence(tx: Tx, lines: readonly Again[], { campaignId, via, now }: EnrollOptions): Promise<void> {
+  const consented = await unknownConsents(tx, lines);
+  for (const { enrollment, agreedAt } of consented) {
+    if (enrollment.agreed_at !== null || agreedAt === null) continue;
+    await tx
+      .updateTable('enrollment')
+      .set({ agreed_at: agreedAt, basis: 'consent' })
+      .where('id', '=', enrollment.id)
+      .execute();
+  }
+  await insertConsents(
+    tx,
+    consented.map(({ request, enrollment }) => ({ enrollmentId: enrollment.id, leadId: enrollment.lead_id, request })),
+    campaignId,
+  );
+  await recordEvents(
+    tx,
+    consented.map(
+      ({ request, enrollment }): NewEvent => ({
+        at: now,
+        leadId: enrollment.lead_id,
+        enrollmentId: enrollment.id,
+        kind: 'consent-added',
+        detail: { via, consent: request.consent?.purpose ?? null },
+      }),
+    ),
+  );
+}
+
+/** The lines that bring a consent which is not on record in just these words and of just this time. */
+async function unknownConsents(tx: Tx, lines: readonly Again[]): Promise<Again[]> {
+  const bringing = lines.filter(({ request }) => request.consent !== null);
+  if (bringing.length === 0) return [];
+  const ids = bringing.map(({ enrollment }) => enrollment.id);
+  const known = await tx
+    .selectFrom('consent')
+    .select(['enrollment_id', 'purpose', 'text', 'source', 'captured_at'])
+    .where('enrollment_id', '=', sql<string>`any(${ids}::uuid[])`)
+    .execute();
+  return bringing.filter(
+    ({ request: { consent }, enrollment }) =>
+      !known.some(
+        (one) =>
+          one.enrollment_id === enrollment.id &&
+          one.purpose === consent?.purpose &&
+          one.text === consent.text &&
+          one.source === consent.source &&
+          one.captured_at.getTime() === consent.capturedAt.getTime(),
+      ),
+  );
+}
+
+/**
+ * Since when somebody agrees to nudges; null where they don't, or have withdrawn since. Of a consent without a date of its
+ * own nobody knows which was first, so a withdrawal counts as the later.
+ */
+function agreedSince({ consent, requestedAt }: EnrollRequest, withdrawnAt: Date | null): Date | null {
+  if (consent === null || !allowsNudges(consent.purpose)) return null;
+  const undated = consent.file !== undefined && requestedAt === null;
+  return withdrawnAt === null || (!undated && consent.capturedAt > withdrawnAt) ? consent.capturedAt : null;
+}
+
+function latest(dates: readonly (Date | undefined)[]): Date | null {
+  return dates.reduce<Date | null>((last, at) => (at !== undefined && (last === null || at > last) ? at : last), null);
 }
 
 async function insertConsents(
   tx: Tx,
-  given: readonly { enrollmentId: string; leadId: string; consent: ConsentEvidence | null }[],
+  given: readonly { enrollmentId: string; leadId: string; request: EnrollRequest }[],
   campaignId: string,
 ): Promise<void> {
-  const rows = given.flatMap(({ enrollmentId, leadId, consent }) =>
-    consent === null
-      ? []
-      : [
-          {
-            id: randomUUID(),
-            lead_id: leadId,
-            campaign_id: campaignId,
-            enrollment_id: enrollmentId,
-            purpose: consent.purpose,
-            text: consent.text,
-            captured_at: consent.capturedAt,
-            source: consent.source,
-            ip: consent.ip ?? null,
-            user_agent: consent.userAgent ?? null,
-          },
-        ],
+  const consented = given.flatMap(({ request, ...whose }) =>
+    [...(request.consent === null ? [] : [request.consent]), ...(request.furtherConsents ?? [])].map((consent) => ({
+      ...whose,
+      consent,
+    })),
   );
+  const rows = consented.map(({ enrollmentId, leadId, consent }) => ({
+    id: randomUUID(),
+    lead_id: leadId,
+    campaign_id: campaignId,
+    enrollment_id: enrollmentId,
+    purpose: consent.purpose,
+    text: consent.text,
+    text_version: consent.textVersion ?? null,
+    captured_at: consent.capturedAt,
+    source: consent.source,
+    ip: consent.ip ?? null,
+    user_agent: consent.userAgent ?? null,
+  }));
   if (rows.length > 0) await tx.insertInto('consent').values(rows).execute();
+  await appendEvidence(tx, [
+    ...consented.map(({ enrollmentId, leadId, consent }) => ({
+      leadId,
+      kind: 'consent' as const,
+      at: consent.capturedAt,
+      detail: {
+        campaignId,
+        enrollmentId,
+        purpose: consent.purpose,
+        text: consent.text,
+        textVersion: consent.textVersion ?? null,
+        source: consent.source,
+        ip: consent.ip ?? null,
+        userAgent: consent.userAgent ?? null,
+        ...(consent.file === undefined ? {} : { file: consent.file }),
+      },
+    })),
+    ...given.flatMap(({ enrollmentId, leadId, request: { confirmation } }) =>
+      confirmation === undefined
+        ? []
+        : [
+            {
+              leadId,
+              kind: 'confirmed' as const,
+              at: confirmation.at,
+              detail: {
+                campaignId,
+                enrollmentId,
+                requestId: confirmation.requestId,
+                ip: confirmation.ip,
+                userAgent: confirmation.userAgent,
+              },
+            },
+          ],
+    ),
+  ]);
 }

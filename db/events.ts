@@ -16,6 +16,7 @@ export type EventKind =
   | 'ended'
   | 'suppressed'
   | 'consent-withdrawn'
+  | 'consent-added'
   | 'stop-without-effect'
   | 'received'
   | 'review-decided'
@@ -26,7 +27,12 @@ export type EventKind =
   | 'privacy-request'
   | 'snoozed'
   | 'reopened'
-  | 'left-ended';
+  | 'left-ended'
+  | 'confirmed'
+  | 'suppression-lifted'
+  | 'language-changed'
+  | 'refunded'
+  | 'erased';
 
 export interface NewEvent {
   at: Date;

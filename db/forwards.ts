@@ -1,7 +1,8 @@
 import { normaliseAddress } from '../domain/addresses';
-import type { CampaignDefinition } from '../domain/campaign';
+import { type CampaignDefinition, partiesOf } from '../domain/campaign';
 import type { RequestKind } from '../domain/inbound';
 import type { ComposeForward, ForwardStory } from '../domain/inbound-actions';
+import type { JourneyKind } from '../domain/journeys';
 import { STAFF_LINK_DAYS, signStaffToken } from '../domain/staff-token';
 import type { TokenKey } from '../domain/unsubscribe-token';
 import { versionOf } from './campaigns';
@@ -28,13 +29,17 @@ export interface ForwardRequest {
   now: Date;
 }
 
+/** Any step: where answers go does not depend on it. */
+const FOLLOW_UP = 1;
+
 /** What became of a forward: its mail, or that the salespeople have the message already. */
 export type Forwarded =
   | { do: 'forwarded'; enrollmentId: string; transactionalId: string }
   | { do: 'not-forwarded'; enrollmentId: string; why: 'already-there' };
 
 /**
- * Hands an answer to the salespeople of the campaigns that it is about: a new mail of ours with the lead's story. Where the
+ * Hands an answer to the salespeople of the campaigns that it is about, a buyer's to those who help with orders: a new mail
+ * of ours with the person's story. Where the
  * answer went straight to their own mailbox, nothing is sent: they have it, and would get it twice.
  */
 export async function forwardToSalespeople(tx: Tx, deps: ForwardDeps, request: ForwardRequest): Promise<Forwarded[]> {
@@ -45,7 +50,8 @@ export async function forwardToSalespeople(tx: Tx, deps: ForwardDeps, request: F
     const about = await storyOf(tx, enrollmentId);
     if (about === null) continue;
     const { definition } = about;
-    const to = definition.sender.replyTo;
+    const { journey } = about;
+    const { replyTo: to } = partiesOf(definition, journey, FOLLOW_UP);
     const key = normaliseAddress(to);
     if (done.has(key)) continue;
     done.add(key);
@@ -60,7 +66,7 @@ export async function forwardToSalespeople(tx: Tx, deps: ForwardDeps, request: F
       ...about.story,
       requests: request.requests,
       message: request.message,
-      link: `${deps.publicUrl}/s/${token}`,
+      link: journey === 'lead' ? `${deps.publicUrl}/s/${token}` : null,
     });
     const transactionalId = await enqueueTransactional(tx, {
       kind: 'forward',
@@ -89,17 +95,30 @@ function fromOf(
 
 type Story = Omit<ForwardStory, 'as' | 'requests' | 'message' | 'link'>;
 
-async function storyOf(tx: Tx, enrollmentId: string): Promise<{ definition: CampaignDefinition; story: Story } | null> {
+async function storyOf(
+  tx: Tx,
+  enrollmentId: string,
+): Promise<{ definition: CampaignDefinition; journey: JourneyKind; story: Story } | null> {
   const row = await tx
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
-    .select(['e.campaign_id', 'e.version', 'e.requested_at', 'e.outcome', 'l.name', 'l.email'])
+    .select([
+      'e.campaign_id',
+      'e.version',
+      'e.requested_at',
+      'e.outcome',
+      'e.journey',
+      'e.order_id',
+      'l.name',
+      'l.email',
+    ])
     .where('e.id', '=', enrollmentId)
     .executeTakeFirst();
-  if (row === undefined) return null;
+  if (row === undefined || row.email === null) return null;
   const { definition } = await versionOf(tx, row.campaign_id, row.version);
   return {
     definition,
+    journey: row.journey,
     story: {
       locale: definition.locale,
       timeZone: definition.timeZone,
@@ -108,6 +127,7 @@ async function storyOf(tx: Tx, enrollmentId: string): Promise<{ definition: Camp
       campaign: definition.name,
       lead: { name: row.name, email: row.email },
       requestedAt: row.requested_at,
+      order: row.order_id === null ? null : { number: row.order_id, purchasedAt: row.requested_at },
       sent: await sentMails(tx, enrollmentId),
       outcome: row.outcome,
     },

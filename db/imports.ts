@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
+import type { PublishedCampaign } from '../domain/campaign';
 import type { Purpose } from '../domain/consent';
 import type { Encoding } from '../domain/leads-file/encoding';
 import { Problem } from '../domain/problem';
@@ -20,7 +21,10 @@ const CHUNK_BYTES = 256 * 1024;
  *
  * @throws Problem `not-found`, `not-published`, `campaign-cancelled`
  */
-export async function campaignForImport(db: Db, campaignId: string): Promise<{ timeZone: string }> {
+export async function campaignForImport(
+  db: Db,
+  campaignId: string,
+): Promise<Pick<PublishedCampaign, 'definition' | 'steps'>> {
   const row = await db
     .selectFrom('campaign')
     .select(['latest_version', 'cancelled_at'])
@@ -36,7 +40,7 @@ export async function campaignForImport(db: Db, campaignId: string): Promise<{ t
       'the campaign is a draft; publish it with POST /v1/campaigns/{id}/publish first',
     );
   }
-  return { timeZone: (await versionOf(db, campaignId, row.latest_version)).definition.timeZone };
+  return await versionOf(db, campaignId, row.latest_version);
 }
 
 /** An uploaded file that no import owns yet. */
@@ -107,6 +111,8 @@ export interface NewImport {
   /** IANA zone for leads that bring none. */
   timeZone: string;
   encoding: Encoding;
+  /** Of the file, hex. */
+  sha256: string;
 }
 
 /** Accepts an uploaded file; from here on it will be dealt with (promise P4). */
@@ -122,6 +128,7 @@ export async function createImport(db: Db, added: NewImport): Promise<void> {
       mapping: added.mapping === null ? null : JSON.stringify(added.mapping),
       time_zone: added.timeZone,
       encoding: added.encoding,
+      sha256: added.sha256,
       chunks: added.upload.chunks,
       bytes: added.upload.bytes,
     })
@@ -138,6 +145,7 @@ export interface ImportWork {
   mapping: Record<string, string> | null;
   timeZone: string;
   encoding: Encoding;
+  sha256: string | null;
   chunks: number;
   /** Every line up to this one has been dealt with. */
   lastLine: number;
@@ -159,6 +167,7 @@ export async function importWork(db: Db, importId: string): Promise<{ state: Imp
       mapping: row.mapping,
       timeZone: row.time_zone,
       encoding: row.encoding as Encoding,
+      sha256: row.sha256,
       chunks: row.chunks,
       lastLine: row.last_line,
       createdAt: row.created_at,
@@ -312,6 +321,7 @@ export interface ImportView {
   mapping: Record<string, string> | null;
   timeZone: string;
   encoding: string;
+  sha256: string | null;
   bytes: number;
   total: number;
   created: number;
@@ -382,6 +392,7 @@ function importRows(db: Db | Tx) {
       'mapping',
       'time_zone as timeZone',
       'encoding',
+      'sha256',
       'bytes',
       'total',
       'created',

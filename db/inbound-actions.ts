@@ -2,6 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import type { AddressKey } from '../domain/address-hash';
 import type { RatedKind, SendingFault } from '../domain/breaker';
+import { endStep } from '../domain/campaign';
 import type { Classification, InboundKind, MatchedBy } from '../domain/inbound';
 import { type Consequence, consequencesOf, REVIEW_DAYS, type Understood } from '../domain/inbound-actions';
 import { recordFault } from './breaker';
@@ -19,6 +20,7 @@ import { holdForReview } from './reviews';
 import type { InboundSummary } from './schema';
 import { forgetSoftBounces, softBounceIn } from './soft-bounces';
 import { type Stop, type StopResult, stopIn } from './stops';
+import { liftSuppressions } from './suppressions';
 
 /** What acting on received mail needs besides the database. */
 export interface ActDeps extends ForwardDeps {
@@ -97,7 +99,9 @@ export async function actOnInbound(
             challengesBefore: await earlierOnes(tx, match.enrollmentId, 'challenge', null),
             judgedBy: 'rules',
           });
+    const works = duplicateOf === null && (await showToWork(tx, classification, match, now));
     const outcome = await carryOut(tx, deps, subject, consequences, now);
+    if (works) outcome.actions.unshift({ do: 'lifted', reasons: ['undeliverable'] });
     // Nobody can be sure of a report that anyone may have written: it is shown as one about nobody.
     const doubted = !proven && (kind === 'bounce' || kind === 'complaint');
     await tx
@@ -129,6 +133,23 @@ export async function actOnInbound(
   });
   await recordFaults(db, faults);
   return acted;
+}
+
+/** Who writes from the address that bounced can be reached by it. @returns whether that has lifted something */
+async function showToWork(tx: Tx, { kind, subtype }: Classification, match: Match, now: Date): Promise<boolean> {
+  const { addressHash, senderHashes } = match;
+  const isFromThere = addressHash !== null && senderHashes.includes(addressHash);
+  const isAlive = kind === 'reply' || kind === 'unsubscribe' || (kind === 'auto-reply' && subtype !== 'left');
+  if (!isFromThere || !isAlive) return false;
+  const hashes: [string, ...string[]] = [addressHash, ...senderHashes.filter((hash) => hash !== addressHash)];
+  const lifted = await liftSuppressions(tx, {
+    hashes,
+    by: 'proof-of-life',
+    because: null,
+    kinds: ['undeliverable'],
+    now,
+  });
+  return lifted.length > 0;
 }
 
 /** The breaker judges rates of its own, so it is told once everything is committed. */
@@ -273,6 +294,8 @@ async function answered(
     .where('lead_id', '=', leadId)
     .where('campaign_id', '=', campaignId)
     .where('outcome', 'is', null)
+    // Who has bought meanwhile answers what they are sent now; a journey of the same kind comes first.
+    .orderBy(sql`journey = (select journey from enrollment where id = ${enrollmentId})`, 'desc')
     .executeTakeFirst();
   if (open === undefined || open.id === enrollmentId) return { who: { enrollmentId } };
   return { who: { enrollmentId: open.id }, happenedAt };
@@ -315,7 +338,16 @@ async function waitForReturn(work: Work, until: string): Promise<void> {
   const rows = await tx
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
-    .select(['e.id', 'e.campaign_id', 'e.version', 'e.step', 'e.next_due_at', 'e.enrolled_at', 'l.time_zone'])
+    .select([
+      'e.id',
+      'e.journey',
+      'e.campaign_id',
+      'e.version',
+      'e.step',
+      'e.next_due_at',
+      'e.enrolled_at',
+      'l.time_zone',
+    ])
     .where('e.lead_id', '=', leadId)
     .where('e.outcome', 'is', null)
     .where('e.step', '>', 0)
@@ -323,10 +355,11 @@ async function waitForReturn(work: Work, until: string): Promise<void> {
     .forNoKeyUpdate('e')
     .execute();
   for (const row of rows) {
-    const { definition, steps } = await versionOf(tx, row.campaign_id, row.version);
+    const published = await versionOf(tx, row.campaign_id, row.version);
+    const { definition } = published;
     const zone = row.time_zone ?? definition.timeZone;
     const back = DateTime.fromISO(until, { zone }).startOf('day');
-    if (!back.isValid || row.step >= steps.length || row.next_due_at >= back.toJSDate()) continue;
+    if (!back.isValid || row.step >= endStep(published, row.journey) || row.next_due_at >= back.toJSDate()) continue;
     const dueAt = openingAt(row, definition, back.toJSDate(), deps.timeFactor);
     await giveBackSlots(tx, sql<SqlBool>`e.id = ${row.id}`, now);
     await tx

@@ -4,6 +4,7 @@ import { normaliseAddress, parseAddress } from '../domain/addresses';
 import type { KnownThread, MatchedBy } from '../domain/inbound';
 import type { Clues, MailOfOurs } from '../domain/inbound-actions';
 import type { Db, Tx } from './client';
+import type { TransactionalKind } from './schema';
 
 /** What a received message was matched to. */
 export interface Match {
@@ -115,7 +116,12 @@ async function transactional(db: Db | Tx, id: string, base: Found): Promise<Foun
     .where('id', '=', id)
     .executeTakeFirst();
   if (row === undefined) return null;
-  return { ...base, mail: row.kind, transactionalId: row.id, addressHash: row.address_hash };
+  return { ...base, mail: ofOurs(row.kind), transactionalId: row.id, addressHash: row.address_hash };
+}
+
+/** A mail that was asked for by a page is about a request, not about an order. */
+export function ofOurs(kind: TransactionalKind): MailOfOurs {
+  return kind === 'confirmation' || kind === 'link' ? 'page' : kind;
 }
 
 async function enrollment(db: Db | Tx, id: string) {

@@ -1,6 +1,5 @@
 import { sql } from 'kysely';
 import type { ProviderEvent } from '../domain/inbound';
-import { RAW_KEPT_DAYS } from '../domain/inbound-actions';
 import type { Db } from './client';
 
 // Every received message is a row that waits to be understood. A lease keeps two workers from the same row; what is done
@@ -79,12 +78,12 @@ export async function dueReviews(db: Db, now: Date, limit: number): Promise<stri
 }
 
 /**
- * Erases what was written in messages received `RAW_KEPT_DAYS` ago or earlier; what they were and what followed stays.
+ * Erases what was written in messages received so long ago or earlier; what they were and what followed stays.
  *
+ * @param keep ISO 8601
  * @returns how many
  */
-export async function eraseOldInbound(db: Db, now: Date): Promise<number> {
-  const before = new Date(now.getTime() - RAW_KEPT_DAYS * 86_400_000);
+export async function eraseOldInbound(db: Db, now: Date, keep: string): Promise<number> {
   const result = await db
     .updateTable('inbound')
     .set({
@@ -93,11 +92,12 @@ export async function eraseOldInbound(db: Db, now: Date): Promise<number> {
       envelope: null,
       summary: null,
       message_id: null,
+      mentions: null,
       classification: sql`jsonb_set(jsonb_set(classification, '{evidence}', '[]'), '{bounce}',
         case when jsonb_typeof(classification->'bounce') = 'object'
              then classification->'bounce' || '{"recipient": null}' else 'null' end)`,
     })
-    .where('received_at', '<', before)
+    .where('received_at', '<', sql<Date>`${now}::timestamptz - ${keep}::interval`)
     .where('state', '!=', 'new')
     .where((eb) => eb.or([eb('raw', 'is not', null), eb('event', 'is not', null), eb('summary', 'is not', null)]))
     .executeTakeFirst();

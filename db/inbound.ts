@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { ProviderEvent } from '../domain/inbound';
+import { mentionsIn } from '../domain/mentions';
 import type { Db, Tx } from './client';
 
 /** Of a larger message only this much (bytes) is kept. */
@@ -46,6 +47,7 @@ export async function keepInbound(db: Db | Tx, received: Received): Promise<stri
       raw: 'raw' in content ? content.raw.subarray(0, RAW_KEPT_BYTES) : null,
       envelope: envelope == null ? null : JSON.stringify(envelope),
       event: 'event' in content ? JSON.stringify(content.event) : null,
+      mentions: mentionsIn(bytes),
     })
     .onConflict((conflict) => conflict.doNothing())
     .returning('id')

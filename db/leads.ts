@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
 import { Problem } from '../domain/problem';
 import type { Db } from './client';
@@ -25,6 +26,10 @@ export interface EnrollmentView {
   leadId: string;
   campaignId: string;
   version: number;
+  /** Whether it follows a lead, or a buyer after the purchase. */
+  journey: JourneyKind;
+  /** Of a buyer's: what was bought. */
+  orderId: string | null;
   state: EnrollmentState;
   pausedBy: 'campaign' | 'enrollment' | null;
   outcome: Outcome | null;
@@ -52,6 +57,7 @@ export async function findEnrollment(db: Db, id: string): Promise<EnrollmentView
 export interface EnrollmentFilter {
   state?: EnrollmentState | undefined;
   outcome?: Outcome | undefined;
+  journey?: JourneyKind | undefined;
 }
 
 /**
@@ -71,6 +77,7 @@ export async function listEnrollments(
   if (campaign === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
   let query = enrollmentRows(db).where('e.campaign_id', '=', campaignId).orderBy('e.id').limit(limit);
   if (after !== null) query = query.where('e.id', '>', after);
+  if (filter.journey !== undefined) query = query.where('e.journey', '=', filter.journey);
   if (filter.outcome !== undefined) query = query.where('e.outcome', '=', filter.outcome);
   if (filter.state === 'ended') query = query.where('e.outcome', 'is not', null);
   else if (filter.state !== undefined) {
@@ -91,6 +98,8 @@ function enrollmentRows(db: Db) {
       'e.lead_id',
       'e.campaign_id',
       'e.version',
+      'e.journey',
+      'e.order_id',
       'e.outcome',
       'e.step',
       'e.next_due_at',
@@ -134,6 +143,8 @@ async function withMessages(
       leadId: row.lead_id,
       campaignId: row.campaign_id,
       version: row.version,
+      journey: row.journey,
+      orderId: row.order_id,
       state: ended ? 'ended' : pausedBy !== null ? 'paused' : 'active',
       pausedBy: ended ? null : pausedBy,
       outcome: row.outcome,
@@ -173,13 +184,15 @@ export interface LeadEvent {
 
 export interface LeadView {
   leadId: string;
-  email: string;
+  /** Null once the lead was erased. */
+  email: string | null;
   name: string;
   locale: string | null;
   timeZone: string | null;
   attributes: Record<string, unknown>;
   createdAt: Date;
   updatedAt: Date;
+  erasedAt: Date | null;
   /** What keeps mail of every campaign from the address, if anything. */
   suppression: 'objection' | 'complaint' | 'undeliverable' | null;
   suppressedSince: Date | null;
@@ -197,7 +210,7 @@ export interface LeadView {
 /** A journey leaves about fifty events in two years; this is for one that a defect keeps writing to. */
 const MAX_EVENTS = 1000;
 
-/** @throws Problem `not-found` */
+/** What is known of a person; of one who was erased: that, and what became of their enrollments. @throws Problem `not-found` */
 export async function findLead(db: Db, id: string): Promise<LeadView> {
   // One snapshot, so that the timeline and the states it explains agree.
   return await db
@@ -207,7 +220,7 @@ export async function findLead(db: Db, id: string): Promise<LeadView> {
     .execute(async (tx) => {
       const lead = await tx
         .selectFrom('lead as l')
-        .innerJoin('address as a', 'a.hash', 'l.address_hash')
+        .leftJoin('address as a', 'a.hash', 'l.address_hash')
         .selectAll('l')
         .select(['a.suppressed_at', 'a.suppressed_reason', 'a.undeliverable_at', 'a.suppressed_campaigns'])
         .where('l.id', '=', id)
@@ -247,9 +260,10 @@ export async function findLead(db: Db, id: string): Promise<LeadView> {
         attributes: lead.attributes,
         createdAt: lead.created_at,
         updatedAt: lead.updated_at,
+        erasedAt: lead.erased_at,
         suppression: lead.suppressed_reason ?? (lead.undeliverable_at === null ? null : 'undeliverable'),
         suppressedSince: lead.suppressed_at ?? lead.undeliverable_at,
-        suppressedCampaigns: lead.suppressed_campaigns,
+        suppressedCampaigns: lead.suppressed_campaigns ?? [],
         consents,
         enrollments: await withMessages(tx, enrollments),
         events: events.slice(0, MAX_EVENTS).reverse() as LeadEvent[],

@@ -1,8 +1,10 @@
 import { type CompiledQuery, type Selectable, sql } from 'kysely';
+import { countedAs } from '../domain/frequency';
+import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
 import { type Suppression, suppressionOf } from './addresses';
 import { type Db, PREPARED } from './client';
-import type { EnrollmentTable, MessageState } from './schema';
+import type { EnrollmentTable, MarketingBasis, MessageState } from './schema';
 
 // The ledger of messages and the only ways it changes. The order of locks is address, campaign, enrollment, everywhere;
 // whatever may forbid a send is a column of one of those rows, since after waiting for a lock Postgres looks again at
@@ -11,6 +13,9 @@ import type { EnrollmentTable, MessageState } from './schema';
 /** Everything a touch needs to know, read without locks: the claim looks again. */
 export interface Touch {
   enrollmentId: string;
+  journey: JourneyKind;
+  /** Of a buyer's journey: what was bought. */
+  orderId: string | null;
   campaignId: string;
   version: number;
   step: number;
@@ -20,6 +25,12 @@ export interface Touch {
   requestedAt: Date;
   enrolledAt: Date;
   agreedAt: Date | null;
+  /** What its marketing mail rests on. */
+  basis: MarketingBasis | null;
+  /** On an exclusion list: nothing that rests on a soft opt-in is sent. */
+  excluded: boolean;
+  /** Marketing mail that was counted of late (`domain/frequency.ts`); empty where no cap is set. */
+  recentMarketing: Record<string, string>;
   outcome: Outcome | null;
   paused: 'campaign' | 'enrollment' | null;
   /** An answer of theirs waits for a person's decision. */
@@ -29,6 +40,7 @@ export interface Touch {
   fairnessKey: string;
   priority: number;
   addressHash: string;
+  /** What stands against the mail of its current step. */
   suppression: Suppression | null;
   lead: {
     id: string;
@@ -39,6 +51,7 @@ export interface Touch {
     attributes: Record<string, unknown>;
   };
   consentSource: string | null;
+  consentCapturedAt: Date | null;
   /** The ledger row of the current step, if there is one. */
   message: MessageState | null;
 }
@@ -49,8 +62,9 @@ export async function loadTouch(db: Db, enrollmentId: string): Promise<Touch | n
   const parameters = compiled.parameters.map((value) => (value === ANY_ENROLLMENT ? enrollmentId : value));
   const statement: typeof compiled = { ...compiled, parameters };
   const row = (await db.executeQuery(statement)).rows[0];
-  if (row === undefined) return null;
-  return touchOf(enrollmentId, row);
+  // Erased: its row is still there, for the counts.
+  if (row === undefined || row.email === null || row.address_hash === null) return null;
+  return touchOf(enrollmentId, { ...row, email: row.email, address_hash: row.address_hash });
 }
 
 /** Stands for the enrollment's id in the compiled statement. */
@@ -74,6 +88,9 @@ function compileTouch(db: Db) {
       join.onRef('m.enrollment_id', '=', 'e.id').onRef('m.step', '=', 'e.step').on('m.copy', '=', 0),
     )
     .select((eb) => [
+      'e.journey',
+      'e.order_id',
+      'e.basis',
       'e.campaign_id',
       'e.version',
       'e.step',
@@ -94,6 +111,8 @@ function compileTouch(db: Db) {
       'a.suppressed_reason',
       'a.undeliverable_at',
       'a.suppressed_campaigns',
+      'a.excluded_at',
+      'a.recent_marketing',
       'l.id as lead_id',
       'l.email',
       'l.name',
@@ -111,6 +130,15 @@ function compileTouch(db: Db) {
         .orderBy('k.captured_at')
         .limit(1)
         .as('consent_source'),
+      eb
+        .selectFrom('consent as k')
+        .select('k.captured_at')
+        .whereRef('k.lead_id', '=', 'e.lead_id')
+        .whereRef('k.campaign_id', '=', 'e.campaign_id')
+        .orderBy(sql`k.enrollment_id = e.id`, 'desc')
+        .orderBy('k.captured_at')
+        .limit(1)
+        .as('consent_captured_at'),
       sql<boolean>`exists (select from sending_pause)`.as('sending_paused'),
     ])
     .where('e.id', '=', ANY_ENROLLMENT)
@@ -120,9 +148,11 @@ function compileTouch(db: Db) {
 
 type TouchRow = ReturnType<typeof compileTouch> extends CompiledQuery<infer Row> ? Row : never;
 
-function touchOf(enrollmentId: string, row: TouchRow): Touch {
+function touchOf(enrollmentId: string, row: TouchRow & { email: string; address_hash: string }): Touch {
   return {
     enrollmentId,
+    journey: row.journey,
+    orderId: row.order_id,
     campaignId: row.campaign_id,
     version: row.version,
     step: row.step,
@@ -132,6 +162,9 @@ function touchOf(enrollmentId: string, row: TouchRow): Touch {
     requestedAt: row.requested_at,
     enrolledAt: row.enrolled_at,
     agreedAt: row.agreed_at,
+    basis: row.basis,
+    excluded: row.excluded_at !== null,
+    recentMarketing: row.recent_marketing,
     outcome: row.outcome,
     paused: row.campaign_paused_at !== null ? 'campaign' : row.paused_at !== null ? 'enrollment' : null,
     inReview: row.review_since !== null,
@@ -139,7 +172,7 @@ function touchOf(enrollmentId: string, row: TouchRow): Touch {
     fairnessKey: row.fairness_key,
     priority: row.priority,
     addressHash: row.address_hash,
-    suppression: suppressionOf(row, row.campaign_id),
+    suppression: standingAgainst(row),
     lead: {
       id: row.lead_id,
       email: row.email,
@@ -149,8 +182,16 @@ function touchOf(enrollmentId: string, row: TouchRow): Touch {
       attributes: row.attributes,
     },
     consentSource: row.consent_source,
+    consentCapturedAt: row.consent_captured_at,
     message: row.state,
   };
+}
+
+/** An objection is no reason to keep the thanks for an order from somebody: nothing is offered in them. */
+function standingAgainst(row: TouchRow & { address_hash: string }): Suppression | null {
+  const isThanks = row.journey === 'buyer' && row.step === 0;
+  if (!isThanks) return suppressionOf(row, row.campaign_id);
+  return row.undeliverable_at === null ? null : { reason: 'undeliverable', since: row.undeliverable_at };
 }
 
 /** One message of one enrollment: a step, or the n-th further copy of step 0. */
@@ -164,28 +205,39 @@ export interface Claim extends MessageKey {
   messageId: string;
   /** Identifies this attempt; whoever takes the claim over brings another, and this one's gate then refuses. */
   token: string;
+  /** Of marketing mail, where a cap is set: no more than this many to the person since then, this one included. */
+  cap?: { mails: number; since: Date } | null;
   now: Date;
 }
 
 /**
  * Takes a message for sending, if nothing forbids it at this moment: address not suppressed, campaign and enrollment not
- * paused, not ended, this very step due, consent given. One statement; what it found stays true until it commits.
+ * paused, not ended, this very step due, consent given. The thanks for an order ignore objections, and what rests on a soft
+ * opt-in respects exclusion lists. One statement; what it found stays true until it commits. Under a frequency cap it locks the
+ * address exclusively, and counts itself there.
  *
  * @returns null when refused; `whyRefused` tells why
  */
 export async function claim(db: Db, request: Claim): Promise<{ attempts: number; firstClaimedAt: Date } | null> {
-  const { enrollmentId, step, copy, messageId, token, now } = request;
+  const { enrollmentId, step, copy, messageId, token, cap = null, now } = request;
+  const key = countedAs(enrollmentId, step);
   const due =
     copy === 0
       ? sql`e.step = ${step} and e.next_due_at <= ${now} and (${step} = 0 or e.agreed_at is not null)`
       : sql`e.step > 0 and e.info_copies = ${copy} and e.info_due_at <= ${now}`;
+  // Neither the kind of a journey nor the basis of a buyer's ever changes, so these need no lock.
+  const isThanks = sql`(${step} = 0 and 'buyer' = (select journey from enrollment where id = ${enrollmentId}))`;
+  const onSoftOptIn = sql`(${step} > 0 and 'soft-opt-in' = (select basis from enrollment where id = ${enrollmentId}))`;
   const result = await sql<{ attempts: number; first_claimed_at: Date }>`
     ${PREPARED} with a as materialized (
       select hash from address
       where hash = (select address_hash from enrollment where id = ${enrollmentId})
-        and suppressed_at is null and undeliverable_at is null
-        and not ((select campaign_id from enrollment where id = ${enrollmentId}) = any (suppressed_campaigns))
-      for share
+        and undeliverable_at is null
+        and (${isThanks} or suppressed_at is null
+             and not ((select campaign_id from enrollment where id = ${enrollmentId}) = any (suppressed_campaigns)))
+        and (excluded_at is null or ${onSoftOptIn} is not true)
+        ${cap === null ? sql`` : sql`and ${within(cap, key)}`}
+      ${cap === null ? sql`for share` : sql`for no key update`}
     ), c as materialized (
       select id from campaign
       where id = (select campaign_id from enrollment where id = ${enrollmentId})
@@ -197,7 +249,7 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
         -- A doubtful message holds nudges back, not the information that was asked for.
         and (${step} = 0 or e.review_since is null) and exists (select from c)
       for no key update of e
-    )
+    ), m as (
     insert into message as m (enrollment_id, step, copy, message_id, state, token, first_claimed_at, claimed_at)
     select e.id, ${step}::smallint, ${copy}::smallint, ${messageId}, 'claimed', ${token}::uuid, ${now}::timestamptz,
            ${now}::timestamptz
@@ -214,9 +266,35 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
       first_claimed_at = case when m.state = 'deferred' or m.attempts > 1 then m.first_claimed_at
                               else excluded.first_claimed_at end
     where m.state in ('deferred', 'withdrawn', 'claimed')
-    returning m.attempts, m.first_claimed_at`.execute(db);
+    returning m.attempts, m.first_claimed_at
+    )${cap === null ? sql`` : counting(cap, key, now)}
+    select attempts, first_claimed_at from m`.execute(db);
   const row = result.rows[0];
   return row === undefined ? null : { attempts: row.attempts, firstClaimedAt: row.first_claimed_at };
+}
+
+/** A person who was sent fewer than that many since then, this very mail aside. */
+function within({ mails, since }: { mails: number; since: Date }, key: string) {
+  return sql`${mails} > (
+          select count(*) from jsonb_each_text(recent_marketing) counted
+          where counted.value::timestamptz > ${since}::timestamptz and counted.key <> ${key})`;
+}
+
+/** Counts a mail that was claimed, and forgets those that count no more. */
+function counting({ since }: { since: Date }, key: string, now: Date) {
+  return sql`, counted as (
+      update address set recent_marketing = jsonb_build_object(${key}::text, ${now.toISOString()}::text) || coalesce(
+        (select jsonb_object_agg(old.key, old.value) from jsonb_each_text(recent_marketing) old
+         where old.value::timestamptz > ${since}::timestamptz and old.key <> ${key}), '{}')
+      where hash = (select hash from a) and exists (select from m)
+    )`;
+}
+
+/** Takes back that a mail was counted: it was claimed, and then not handed over. */
+export async function uncount(db: Db, addressHash: string, key: string): Promise<void> {
+  await sql`update address set recent_marketing = recent_marketing - ${key}::text where hash = ${addressHash}`.execute(
+    db,
+  );
 }
 
 /**

@@ -84,15 +84,15 @@ export async function wayOf(tx: Tx, mail: MailRow): Promise<{ stream: Stream; pr
   if (mail.kind === 'transactional') {
     const row = await tx
       .selectFrom('transactional')
-      .select('fairness_key as provider')
+      .select(['stream', 'fairness_key as provider'])
       .where('id', '=', mail.id)
       .executeTakeFirst();
-    return row === undefined ? null : { stream: 'transactional', provider: row.provider };
+    return row ?? null;
   }
   const row = await tx
     .selectFrom('enrollment')
-    .select('fairness_key as provider')
+    .select(['fairness_key as provider', 'journey'])
     .where('id', '=', mail.enrollmentId)
     .executeTakeFirst();
-  return row === undefined ? null : { stream: streamOfStep(mail.step), provider: row.provider };
+  return row === undefined ? null : { stream: streamOfStep(mail.step, row.journey), provider: row.provider };
 }

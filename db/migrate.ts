@@ -2,8 +2,9 @@ import { type Migration, Migrator } from 'kysely';
 import type { Db } from './client';
 import * as spine from './migrations/0001-spine';
 import * as mail from './migrations/0002-mail';
+import * as people from './migrations/0003-people';
 
-const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine, '0002-mail': mail };
+const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine, '0002-mail': mail, '0003-people': people };
 
 /**
  * Brings the database to this release's schema; safe to run from several processes at once and when there is nothing to do.

@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
+import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
 import type { Db } from './client';
 
@@ -8,18 +9,24 @@ import type { Db } from './client';
 
 export interface StartableJourney {
   enrollmentId: string;
+  /** `lead` where it is left out. */
+  journey?: JourneyKind;
   campaignId: string;
   step: number;
-  /** How many steps its campaign has. */
+  /** One past its last step. */
   steps: number;
   infoAgain: boolean;
   fairnessKey: string;
   priority: number;
 }
 
-const startable = sql`e.id as "enrollmentId", e.campaign_id as "campaignId", e.step, e.fairness_key as "fairnessKey",
+const startable = sql`e.id as "enrollmentId", e.journey, e.campaign_id as "campaignId", e.step, e.fairness_key as "fairnessKey",
   e.priority, e.info_due_at is not null as "infoAgain",
-  (select jsonb_array_length(v.steps) from campaign_version v
+  (select case when e.journey = 'lead' then jsonb_array_length(v.steps)
+               -- Without a thanks, its first mail is step 1 (domain/campaign.ts, firstBuyerStep).
+               else coalesce(jsonb_array_length(v.after_purchase), 0)
+                    + (v.definition #>> '{afterPurchase,steps,0,kind}' is distinct from 'thanks')::int end
+   from campaign_version v
    where v.campaign_id = e.campaign_id and v.version = e.version) as steps`;
 
 /** What an enrollment needs to be started; null if it has ended or is gone. */
@@ -51,6 +58,8 @@ export async function markStarted(db: Db, enrollmentIds: readonly string[]): Pro
 
 export interface PendingSignal {
   enrollmentId: string;
+  /** `lead` where it is left out. */
+  journey?: JourneyKind;
   /** Null: wake it. */
   outcome: Outcome | null;
   signalAt: Date;
@@ -65,7 +74,7 @@ export async function leaseSignals(db: Db, limit: number, leaseMs: number): Prom
       where signal_at is not null and (leased_until is null or leased_until < now())
       order by signal_at limit ${limit} for update skip locked
     ))
-    returning e.id as "enrollmentId", e.outcome, e.signal_at as "signalAt"`.execute(db);
+    returning e.id as "enrollmentId", e.journey, e.outcome, e.signal_at as "signalAt"`.execute(db);
   return result.rows;
 }
 
@@ -73,7 +82,7 @@ export async function leaseSignals(db: Db, limit: number, leaseMs: number): Prom
 export async function pendingSignal(db: Db, enrollmentId: string): Promise<PendingSignal | null> {
   const row = await db
     .selectFrom('enrollment')
-    .select(['id as enrollmentId', 'outcome', 'signal_at as signalAt'])
+    .select(['id as enrollmentId', 'journey', 'outcome', 'signal_at as signalAt'])
     .where('id', '=', enrollmentId)
     .where('signal_at', 'is not', null)
     .executeTakeFirst();

@@ -2,6 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { Problem } from '../domain/problem';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
+import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { handingOver, type InFlight, withdraw } from './stops';
 
@@ -9,9 +10,10 @@ import { handingOver, type InFlight, withdraw } from './stops';
  * Pauses an enrollment: none of its messages is handed over any more but those named in the answer. Pausing again
  * changes nothing.
  *
+ * @param replayed it stands in the journal already
  * @throws Problem `not-found`, `already-ended`
  */
-export async function pauseEnrollment(db: Db, enrollmentId: string, now: Date): Promise<InFlight[]> {
+export async function pauseEnrollment(db: Db, enrollmentId: string, now: Date, replayed = false): Promise<InFlight[]> {
   return await inTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('enrollment')
@@ -20,6 +22,7 @@ export async function pauseEnrollment(db: Db, enrollmentId: string, now: Date): 
       .returning(['lead_id', 'outcome', 'step'])
       .executeTakeFirst();
     assertOpen(row, enrollmentId);
+    if (!replayed) await noteForJournal(tx, [{ kind: 'pause', enrollmentId }], now);
     await withdraw(tx, sql<SqlBool>`e.id = ${enrollmentId}`, now);
     await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'paused', step: row.step }]);
     return await handingOver(tx, sql<SqlBool>`enrollment.id = ${enrollmentId}`);
@@ -31,7 +34,7 @@ export async function pauseEnrollment(db: Db, enrollmentId: string, now: Date): 
  *
  * @throws Problem `not-found`, `already-ended`
  */
-export async function resumeEnrollment(db: Db, enrollmentId: string, now: Date): Promise<void> {
+export async function resumeEnrollment(db: Db, enrollmentId: string, now: Date, replayed = false): Promise<void> {
   await inTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('enrollment')
@@ -40,6 +43,7 @@ export async function resumeEnrollment(db: Db, enrollmentId: string, now: Date):
       .returning(['lead_id', 'outcome', 'step'])
       .executeTakeFirst();
     assertOpen(row, enrollmentId);
+    if (!replayed) await noteForJournal(tx, [{ kind: 'resume', enrollmentId }], now);
     await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'resumed', step: row.step }]);
   });
 }
@@ -49,7 +53,7 @@ export async function resumeEnrollment(db: Db, enrollmentId: string, now: Date):
  *
  * @throws Problem `not-found`
  */
-export async function pauseCampaign(db: Db, campaignId: string, now: Date): Promise<InFlight[]> {
+export async function pauseCampaign(db: Db, campaignId: string, now: Date, replayed = false): Promise<InFlight[]> {
   return await inTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('campaign')
@@ -58,6 +62,7 @@ export async function pauseCampaign(db: Db, campaignId: string, now: Date): Prom
       .returning('id')
       .executeTakeFirst();
     if (row === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
+    if (!replayed) await noteForJournal(tx, [{ kind: 'campaign-paused', campaignId }], now);
     await withdraw(tx, sql<SqlBool>`e.campaign_id = ${campaignId}`, now);
     return await handingOver(tx, sql<SqlBool>`enrollment.campaign_id = ${campaignId}`);
   });
@@ -68,7 +73,7 @@ export async function pauseCampaign(db: Db, campaignId: string, now: Date): Prom
  *
  * @throws Problem `not-found`
  */
-export async function resumeCampaign(db: Db, campaignId: string, now: Date): Promise<void> {
+export async function resumeCampaign(db: Db, campaignId: string, now: Date, replayed = false): Promise<void> {
   await inTransaction(db, async (tx) => {
     const row = await tx
       .updateTable('campaign')
@@ -77,6 +82,7 @@ export async function resumeCampaign(db: Db, campaignId: string, now: Date): Pro
       .returning('id')
       .executeTakeFirst();
     if (row === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
+    if (!replayed) await noteForJournal(tx, [{ kind: 'campaign-resumed', campaignId }], now);
     await tx
       .updateTable('enrollment')
       .set({ held_at: null, signal_at: signalStamp(now) })

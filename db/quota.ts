@@ -62,18 +62,18 @@ export async function takeSlot(db: Db, request: SlotRequest): Promise<Date | nul
 }
 
 /**
- * The same for a mail of the transactional stream.
+ * The same for a mail outside any journey.
  *
  * @returns null: go now; otherwise when to come again, at the beginning of the day on which its place is reserved
  */
 export async function reserveTransactionalSlot(
   db: Db,
-  { id, provider, now }: { id: string; provider: string; now: Date },
+  { id, stream, provider, now }: { id: string; stream: Stream; provider: string; now: Date },
 ): Promise<Date | null> {
-  const limits = (await currentLimits(db)).transactional;
+  const limits = (await currentLimits(db))[stream];
   if (!isCapped(limits, provider)) return null;
   const holder: Holder = { table: 'transactional', id };
-  const request = { stream: 'transactional' as const, provider, limits, now };
+  const request = { stream, provider, limits, now };
   if (await takeToday(db, holder, request)) return null;
   return await reserve(db, holder, { ...request, openingAt: (from) => from }, async () => {});
 }
@@ -194,7 +194,7 @@ async function firstDayWithRoom(
 /** @returns null when the enrollment has ended, or is gone */
 async function lockSlot(tx: Tx, holder: Holder): Promise<Slot | null> {
   const result = await sql<Slot>`
-    select ${holder.table === 'enrollment' ? sql`slot_stream` : sql`'transactional'`} as stream, slot_day as day,
+    select ${holder.table === 'enrollment' ? sql`slot_stream` : sql`stream`} as stream, slot_day as day,
            slot_taken as taken
     from ${sql.table(holder.table)}
     where id = ${holder.id} ${holder.table === 'enrollment' ? sql`and outcome is null` : sql``} for no key update`.execute(

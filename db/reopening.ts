@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
+import { type AddressKey, hashAddress } from '../domain/address-hash';
+import { normaliseAddress } from '../domain/addresses';
 import type { CampaignDefinition } from '../domain/campaign';
 import { nextOpening, planDue } from '../domain/planner';
 import { Problem } from '../domain/problem';
@@ -7,10 +9,13 @@ import { lockAddresses, suppressionOf } from './addresses';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { recordEvents } from './events';
+import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
+import { lastPurchasesAbout } from './purchases';
 import { giveBackSlots, keptSlotDay } from './quota';
 import type { EnrollmentTable } from './schema';
 import { handingOver, type InFlight, withdraw } from './stops';
+import { lastWithdrawals } from './withdrawals';
 
 export interface Snooze {
   enrollmentId: string;
@@ -57,6 +62,7 @@ export async function snoozeIn(tx: Tx, snooze: Snooze): Promise<{ nextDueAt: Dat
     .where('id', '=', enrollmentId)
     .execute();
   await withdraw(tx, own, now);
+  await noteForJournal(tx, [{ kind: 'snooze', enrollmentId, nextDueAt: nextDueAt.toISOString() }], now);
   await recordEvents(tx, [
     {
       at: now,
@@ -96,6 +102,8 @@ export interface Reopening {
   until?: Date | undefined;
   via: string;
   timeFactor: number;
+  /** Whatever key their address was hashed with when they bought. */
+  addressKeys: readonly AddressKey[];
   now: Date;
 }
 
@@ -119,11 +127,17 @@ export async function reopenEnrollment(
 export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollmentId: string; nextDueAt: Date }> {
   const { enrollmentId, via, timeFactor, now } = reopening;
   const known = await tx
-    .selectFrom('enrollment')
-    .select(['campaign_id', 'address_hash', 'lead_id'])
-    .where('id', '=', enrollmentId)
+    .selectFrom('enrollment as e')
+    .innerJoin('lead as l', 'l.id', 'e.lead_id')
+    .select(['e.campaign_id', 'e.address_hash', 'e.lead_id', 'e.journey', 'l.email'])
+    .where('e.id', '=', enrollmentId)
     .executeTakeFirst();
-  if (known === undefined) throw new Problem('not-found', `there is no enrollment ${enrollmentId}`);
+  if (known === undefined || known.address_hash === null || known.email === null) {
+    throw new Problem('not-found', `there is no enrollment ${enrollmentId}, or its lead was erased`);
+  }
+  if (known.journey === 'buyer') {
+    throw new Problem('not-reopenable', 'it followed a purchase: another one begins another');
+  }
   await assertWelcome(tx, known.address_hash, known.campaign_id);
   const all = await tx
     .selectFrom('enrollment as e')
@@ -132,13 +146,14 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
     .select('l.time_zone')
     .where('e.campaign_id', '=', known.campaign_id)
     .where('e.lead_id', '=', known.lead_id)
+    .where('e.journey', '=', 'lead')
     .orderBy('e.enrolled_at')
     .forNoKeyUpdate('e')
     .execute();
   const old = all.find((row) => row.id === enrollmentId);
   if (old === undefined) throw new Problem('not-found', `there is no enrollment ${enrollmentId}`);
   assertReopenable(old, all);
-  await assertNotBought(tx, old);
+  await assertNotBought(tx, old, hashAddress(normaliseAddress(known.email), reopening.addressKeys));
 
   const published = await versionOf(tx, old.campaign_id, old.version);
   const { definition, steps } = published;
@@ -146,7 +161,8 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
   if (step >= steps.length) {
     throw new Problem('not-reopenable', 'every step of the campaign was sent: there is nothing to go on with');
   }
-  if (step > 0 && old.agreed_at === null) {
+  const agreedAt = await stillAgreed(tx, known.address_hash, old);
+  if (step > 0 && agreedAt === null) {
     throw new Problem('not-reopenable', 'there is no consent to nudges: the information was all that was asked for');
   }
   const id = randomUUID();
@@ -162,7 +178,8 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
       address_hash: old.address_hash,
       requested_at: old.requested_at,
       enrolled_at: now,
-      agreed_at: old.agreed_at,
+      agreed_at: agreedAt,
+      basis: agreedAt === null ? null : old.basis,
       step,
       next_due_at: nextDueAt,
       last_info_at: old.last_info_at,
@@ -177,6 +194,17 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
     { at: now, leadId, enrollmentId: id, kind: 'reopened', step, detail: { via, from: old.id, dueAt: nextDueAt } },
   ]);
   return { enrollmentId: id, nextDueAt };
+}
+
+/** Since when they agree to nudges, unless they have taken it back since, though nothing stands against mail any more. */
+async function stillAgreed(
+  tx: Tx,
+  addressHash: string,
+  old: Pick<EnrollmentTable, 'campaign_id' | 'agreed_at'>,
+): Promise<Date | null> {
+  const withdrawnAt = (await lastWithdrawals(tx, [addressHash], old.campaign_id)).get(addressHash);
+  const stands = old.agreed_at !== null && (withdrawnAt === undefined || old.agreed_at > withdrawnAt);
+  return stands ? old.agreed_at : null;
 }
 
 async function assertWelcome(tx: Tx, addressHash: string, campaignId: string): Promise<void> {
@@ -220,15 +248,12 @@ function assertReopenable(old: Row, all: readonly Row[]): void {
 }
 
 /** A purchase after the request ends every follow-up, also one that came when nothing was open any more. */
-async function assertNotBought(tx: Tx, old: Row & { requested_at: Date }): Promise<void> {
-  const bought = await tx
-    .selectFrom('purchase')
-    .select('order_id')
-    .where('address_hash', '=', old.address_hash)
-    .where('purchased_at', '>=', old.requested_at)
-    .where((eb) => eb.or([eb('campaign_id', 'is', null), eb('campaign_id', '=', old.campaign_id)]))
-    .executeTakeFirst();
-  if (bought !== undefined) {
+async function assertNotBought(tx: Tx, old: Row & { requested_at: Date }, hashes: readonly string[]): Promise<void> {
+  const last = await lastPurchasesAbout(tx, old.campaign_id, [
+    ...hashes,
+    ...(old.address_hash ? [old.address_hash] : []),
+  ]);
+  if ([...last.values()].some((at) => at >= old.requested_at)) {
     throw new Problem('not-reopenable', 'the person has bought since they asked: there is nothing to remind them of');
   }
 }

@@ -1,9 +1,14 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { CampaignDefinition, CampaignDraft, CompiledStep } from '../domain/campaign';
+import type { Purpose, SoftOptIn } from '../domain/consent';
+import type { FormDefinition } from '../domain/form';
 import type { Classification, InboundKind, MatchedBy, ProviderEvent, RequestKind } from '../domain/inbound';
 import type { ReportKind } from '../domain/inbound-actions';
+import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
+import type { Scope } from '../domain/scopes';
 import type { Stream } from '../domain/streams';
+import type { JournalEntry } from './journal';
 
 type Defaulted<T> = ColumnType<T, T | undefined, T>;
 
@@ -16,6 +21,10 @@ export interface AddressTable {
   suppressed_reason: 'objection' | 'complaint' | null;
   undeliverable_at: Date | null;
   suppressed_campaigns: Defaulted<string[]>;
+  /** On an exclusion list: no mail that rests on a soft opt-in. */
+  excluded_at: Defaulted<Date | null>;
+  /** Marketing mail claimed of late: `<enrollment>/<step>` → ISO 8601. */
+  recent_marketing: JSONColumnType<Record<string, string>, string | undefined, string>;
   created_at: Generated<Date>;
 }
 
@@ -34,27 +43,36 @@ export interface CampaignVersionTable {
   version: number;
   definition: JSONColumnType<CampaignDefinition>;
   steps: JSONColumnType<CompiledStep[]>;
+  /** Its mails to buyers. */
+  after_purchase: JSONColumnType<CompiledStep[]> | null;
   published_at: Generated<Date>;
 }
 
 export interface LeadTable {
   id: string;
-  address_hash: string;
-  email: string;
+  /** Null once erased. */
+  address_hash: string | null;
+  /** Null once erased. */
+  email: string | null;
   name: Defaulted<string>;
   locale: string | null;
   time_zone: string | null;
   attributes: JSONColumnType<Record<string, unknown>>;
   created_at: Generated<Date>;
   updated_at: Defaulted<Date>;
+  erased_at: Defaulted<Date | null>;
 }
+
+/** What marketing mail to somebody rests on. */
+export type MarketingBasis = 'consent' | 'soft-opt-in';
 
 export interface EnrollmentTable {
   id: string;
   campaign_id: string;
   version: number;
   lead_id: string;
-  address_hash: string;
+  /** Null once the lead was erased. */
+  address_hash: string | null;
   requested_at: Date;
   enrolled_at: Defaulted<Date>;
   agreed_at: Date | null;
@@ -79,6 +97,20 @@ export interface EnrollmentTable {
   held_for: Defaulted<string | null>;
   review_since: Defaulted<Date | null>;
   reopened_from: Defaulted<string | null>;
+  journey: Defaulted<JourneyKind>;
+  order_id: Defaulted<string | null>;
+  basis: Defaulted<MarketingBasis | null>;
+  source: JSONColumnType<RequestSource> | null;
+  referral_code: Defaulted<string | null>;
+}
+
+/** Where a request came from: how people found the shop, as far as its pages told. */
+export interface RequestSource {
+  formId?: string;
+  page?: string;
+  referrer?: string;
+  /** `source`, `medium`, `campaign`, `term`, `content`. */
+  utm?: Record<string, string>;
 }
 
 export interface MessageTable {
@@ -177,9 +209,13 @@ export interface TransactionalTemplateTable {
   updated_at: Defaulted<Date>;
 }
 
+/** The shop's own, mail to our staff, and mail to a person who asked for it by a page: to confirm, or to prove who they are. */
+export type TransactionalKind = 'shop' | 'forward' | 'alert' | 'confirmation' | 'link';
+
 export interface TransactionalTable {
   id: string;
-  kind: 'shop' | 'forward' | 'alert';
+  kind: TransactionalKind;
+  stream: Defaulted<Extract<Stream, 'transactional' | 'requested'>>;
   template: string | null;
   email: string | null;
   address_hash: string | null;
@@ -202,6 +238,7 @@ export interface TransactionalTable {
   report_at: Date | null;
   slot_day: Defaulted<string | null>;
   slot_taken: Defaulted<boolean>;
+  erase_when_settled: Defaulted<boolean>;
   created_at: Generated<Date>;
   started_at: Date | null;
   leased_until: Date | null;
@@ -266,6 +303,9 @@ export interface InboundTable {
   actions: ColumnType<Record<string, unknown>[], string | undefined, string>;
   duplicate_of: string | null;
   processed_at: Date | null;
+  /** Fingerprints of the addresses that it names (`mentionsIn`), as long as its text is kept; null where nobody looked. */
+  mentions: Defaulted<string[] | null>;
+  erase_when_done: Defaulted<boolean>;
 }
 
 export interface MailboxPlaceTable {
@@ -279,7 +319,12 @@ export interface MailboxPlaceTable {
 
 export interface PrivacyRequestTable {
   id: string;
-  inbound_id: string;
+  /** Null where it did not come by mail. */
+  inbound_id: string | null;
+  source: Defaulted<'mail' | 'page' | 'api'>;
+  answer: Defaulted<'done' | 'refused' | 'not-confirmed' | null>;
+  /** Why it was refused, as a code. */
+  because: Defaulted<string | null>;
   lead_id: string | null;
   enrollment_id: string | null;
   kind: RequestKind;
@@ -295,6 +340,7 @@ export interface ConsentTable {
   enrollment_id: string;
   purpose: string;
   text: string;
+  text_version: Defaulted<string | null>;
   captured_at: Date;
   source: string;
   ip: string | null;
@@ -305,11 +351,15 @@ export interface ConsentTable {
 
 export interface PurchaseTable {
   order_id: string;
-  address_hash: string;
+  /** Null once the buyer was erased. */
+  address_hash: string | null;
   campaign_id: string | null;
   purchased_at: Date;
   amount: string | null;
   currency: string | null;
+  products: Defaulted<string[] | null>;
+  soft_opt_in: JSONColumnType<SoftOptIn> | null;
+  enrollment_id: Defaulted<string | null>;
   created_at: Generated<Date>;
 }
 
@@ -332,6 +382,8 @@ export interface LeadImportTable {
   mapping: JSONColumnType<Record<string, string>> | null;
   time_zone: string;
   encoding: string;
+  /** Of the file, hex; null for one from before this was kept. */
+  sha256: Defaulted<string | null>;
   chunks: number;
   bytes: ColumnType<string, number, number>;
   state: Defaulted<'running' | 'completed' | 'failed'>;
@@ -390,6 +442,219 @@ export interface IdempotencyTable {
   created_at: Generated<Date>;
 }
 
+export interface SuppressionTable {
+  id: string;
+  address_hash: string;
+  kind: 'objection' | 'complaint' | 'undeliverable' | 'campaign';
+  campaign_id: string | null;
+  since: Date;
+  by: string;
+  lifted_at: Defaulted<Date | null>;
+  lifted_by: Defaulted<'person' | 'privacy' | 'proof-of-life' | null>;
+  lifted_because: Defaulted<string | null>;
+}
+
+export interface EvidenceTable {
+  lead_id: string;
+  seq: number;
+  body: string;
+  hash: string;
+}
+
+export interface SealedEvidenceTable {
+  id: string;
+  address_hash: string;
+  sealed: Buffer;
+  sealed_at: Date;
+  destroy_at: Date;
+}
+
+export interface FormTable {
+  id: string;
+  campaign_id: string;
+  version: number;
+  disabled_at: Defaulted<Date | null>;
+  created_at: Generated<Date>;
+}
+
+export interface FormVersionTable {
+  form_id: string;
+  version: number;
+  definition: JSONColumnType<FormDefinition>;
+  created_at: Generated<Date>;
+}
+
+export interface FormRequestTable {
+  id: string;
+  form_id: string | null;
+  form_version: number | null;
+  campaign_id: string;
+  /** Empty once it is nobody's any more. */
+  address_hash: string;
+  content: JSONColumnType<FormRequestContent> | null;
+  purpose: 'opt-in' | 'lift';
+  state: Defaulted<'pending' | 'confirmed' | 'expired' | 'withdrawn'>;
+  requested_at: Date;
+  expires_at: Date;
+  remind_at: Date | null;
+  ended_at: Defaulted<Date | null>;
+  mail_id: Defaulted<string | null>;
+  reminder_id: Defaulted<string | null>;
+  enrollment_id: Defaulted<string | null>;
+  started_at: Defaulted<Date | null>;
+  signal_at: Defaulted<Date | null>;
+  leased_until: Defaulted<Date | null>;
+}
+
+/** What somebody sent by a form. */
+export interface FormRequestContent {
+  email: string;
+  name: string;
+  locale: string | null;
+  timeZone: string | null;
+  attributes: Record<string, string | number | boolean>;
+  /** What was ticked, in the words that were shown. */
+  consents: { purpose: Purpose; text: string; textVersion: string }[];
+  source: RequestSource;
+  referralCode: string | null;
+  ip: string | null;
+  userAgent: string | null;
+  /** When, ISO 8601; `submitRequest` sets it. */
+  askedAt?: string;
+}
+
+export interface PrivacyLinkTable {
+  id: string;
+  lead_id: string;
+  kind: 'access' | 'erasure';
+  request_id: string;
+  created_at: Date;
+  expires_at: Date;
+  used_at: Defaulted<Date | null>;
+}
+
+export interface JournalOutboxTable {
+  id: string;
+  seq: Generated<string>;
+  entry: JSONColumnType<JournalEntry>;
+}
+
+export interface ApiKeyTable {
+  id: string;
+  name: string;
+  prefix: string;
+  hash: Buffer;
+  scopes: Scope[];
+  created_at: Date;
+  created_by: string;
+  last_used_at: Defaulted<Date | null>;
+  revoked_at: Defaulted<Date | null>;
+}
+
+export interface StaffUserTable {
+  id: string;
+  email: string;
+  name: Defaulted<string>;
+  password_hash: string;
+  roles: Scope[];
+  created_at: Date;
+  changed_at: Date;
+  disabled_at: Defaulted<Date | null>;
+}
+
+export interface StaffSessionTable {
+  hash: Buffer;
+  user_id: string;
+  created_at: Date;
+  last_used_at: Date;
+  expires_at: Date;
+}
+
+export interface AuditTable {
+  id: Generated<string>;
+  at: Date;
+  actor_kind: 'key' | 'user' | 'cli' | 'system';
+  actor: string;
+  action: string;
+  target: string | null;
+  detail: JSONColumnType<Record<string, unknown>>;
+}
+
+export interface ThrottleTable {
+  bucket: string;
+  window_start: Date;
+  hits: number;
+}
+
+export interface RefundTable {
+  order_id: string;
+  refunded_at: Date;
+  created_at: Generated<Date>;
+}
+
+export interface ExclusionListTable {
+  id: string;
+  name: string;
+  entries: Defaulted<number>;
+  created_at: Generated<Date>;
+  /** Null while it arrives, and once another has taken its place. */
+  imported_at: Date | null;
+  applied_at: Date | null;
+}
+
+export interface ExclusionTable {
+  list: string;
+  hash: Buffer;
+}
+
+export interface ReferralLinkTable {
+  code: string;
+  campaign_id: string;
+  lead_id: string;
+  enrollment_id: string;
+  created_at: Date;
+}
+
+export interface OrderNameTable {
+  name: string;
+  order_id: string;
+}
+
+export interface WebhookSeenTable {
+  source: string;
+  event_id: string;
+  received_at: Date;
+}
+
+export interface WebhookEndpointTable {
+  id: string;
+  url: string;
+  events: string[];
+  description: Defaulted<string>;
+  secret_version: Defaulted<number>;
+  signs_from: Defaulted<number>;
+  rotated_at: Defaulted<Date | null>;
+  disabled_at: Defaulted<Date | null>;
+  disabled_because: Defaulted<string | null>;
+  created_at: Date;
+}
+
+export interface WebhookDeliveryTable {
+  id: Generated<string>;
+  endpoint_id: string;
+  type: string;
+  payload: JSONColumnType<Record<string, unknown>>;
+  created_at: Generated<Date>;
+  tried_since: Generated<Date>;
+  state: Defaulted<'pending' | 'delivered' | 'failed'>;
+  attempts: Defaulted<number>;
+  next_at: Defaulted<Date>;
+  leased_until: Defaulted<Date | null>;
+  status: Defaulted<number | null>;
+  failure: Defaulted<string | null>;
+  finished_at: Defaulted<Date | null>;
+}
+
 export interface Database {
   address: AddressTable;
   campaign: CampaignTable;
@@ -418,4 +683,25 @@ export interface Database {
   inbound: InboundTable;
   mailbox_place: MailboxPlaceTable;
   privacy_request: PrivacyRequestTable;
+  suppression: SuppressionTable;
+  evidence: EvidenceTable;
+  sealed_evidence: SealedEvidenceTable;
+  form: FormTable;
+  form_version: FormVersionTable;
+  form_request: FormRequestTable;
+  privacy_link: PrivacyLinkTable;
+  journal_outbox: JournalOutboxTable;
+  api_key: ApiKeyTable;
+  staff_user: StaffUserTable;
+  staff_session: StaffSessionTable;
+  audit: AuditTable;
+  throttle: ThrottleTable;
+  refund: RefundTable;
+  exclusion_list: ExclusionListTable;
+  exclusion: ExclusionTable;
+  referral_link: ReferralLinkTable;
+  order_name: OrderNameTable;
+  webhook_seen: WebhookSeenTable;
+  webhook_endpoint: WebhookEndpointTable;
+  webhook_delivery: WebhookDeliveryTable;
 }

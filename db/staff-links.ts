@@ -29,6 +29,7 @@ export async function staffView(db: Db, token: StaffToken): Promise<StaffView | 
       join
         .onRef('open.lead_id', '=', 'e.lead_id')
         .onRef('open.campaign_id', '=', 'e.campaign_id')
+        .onRef('open.journey', '=', 'e.journey')
         .on('open.outcome', 'is', null),
     )
     .leftJoin('inbound as i', (join) => join.on('i.id', '=', token.inboundId))

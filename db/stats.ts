@@ -36,6 +36,19 @@ export interface CampaignStats {
   /** Enrollments that ended before anything was handed over. */
   endedBeforeStart: OutcomeCounts;
   steps: StepStats[];
+  /** What came after purchases, which none of the above counts. */
+  buyers: BuyerStats;
+}
+
+/** The funnel of those who have bought. Step 0 is the thanks. */
+export interface BuyerStats {
+  enrolled: number;
+  open: number;
+  /** By what their marketing mail rests on. */
+  onConsent: number;
+  onSoftOptIn: number;
+  outcomes: OutcomeCounts;
+  steps: { step: number; accepted: number; unknown: number; rejected: number }[];
 }
 
 /**
@@ -64,7 +77,13 @@ export async function campaignStats(db: Db, campaignId: string, now: Date): Prom
         .executeTakeFirst();
       if (campaign === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
       const enrollments = await enrollmentCounts(tx, campaignId, now);
-      return tally(campaign.steps ?? 0, campaign.paused_at !== null, enrollments, await messageCounts(tx, campaignId));
+      const leads = tally(
+        campaign.steps ?? 0,
+        campaign.paused_at !== null,
+        enrollments,
+        await messageCounts(tx, campaignId),
+      );
+      return { ...leads, buyers: await buyerStats(tx, campaignId) };
     });
 }
 
@@ -96,7 +115,7 @@ async function enrollmentCounts(tx: Tx, campaignId: string, now: Date): Promise<
     join v on v.version = e.version
     left join message m on m.enrollment_id = e.id and m.step = e.step and m.copy = 0 and e.outcome is not null
       and m.state in ('handing_over', 'accepted', 'unknown', 'rejected')
-    where e.campaign_id = ${campaignId}
+    where e.campaign_id = ${campaignId} and e.journey = 'lead'
     group by 1, 2, 3, 4, 5, 6`.execute(tx);
   return result.rows;
 }
@@ -112,7 +131,7 @@ async function messageCounts(tx: Tx, campaignId: string): Promise<MessageCount[]
   const result = await sql<MessageCount>`
     select m.step, m.copy > 0 as copied, m.state, count(*)::int as count
     from message m join enrollment e on e.id = m.enrollment_id
-    where e.campaign_id = ${campaignId}
+    where e.campaign_id = ${campaignId} and e.journey = 'lead'
     group by 1, 2, 3`.execute(tx);
   return result.rows;
 }
@@ -122,9 +141,9 @@ function tally(
   campaignPaused: boolean,
   enrollments: readonly EnrollmentCount[],
   messages: readonly MessageCount[],
-): CampaignStats {
+): Omit<CampaignStats, 'buyers'> {
   const steps = Array.from({ length: stepCount }, (_, step): StepStats => ({ step, ...noMessages(), ended: none() }));
-  const stats: CampaignStats = {
+  const stats: Omit<CampaignStats, 'buyers'> = {
     enrolled: 0,
     open: 0,
     paused: 0,
@@ -152,6 +171,27 @@ function tally(
     if (state === 'claimed' || state === 'handing_over') at.sending += count;
     else if (!copied) at[state] += count;
     else if (state === 'accepted') at.repeated += count;
+  }
+  return stats;
+}
+
+async function buyerStats(tx: Tx, campaignId: string): Promise<BuyerStats> {
+  const enrollments = await sql<{ outcome: Outcome | null; basis: string | null; count: number }>`
+    select outcome, basis, count(*)::int as count from enrollment
+    where campaign_id = ${campaignId} and journey = 'buyer' group by 1, 2`.execute(tx);
+  const { rows: steps } = await sql<BuyerStats['steps'][number]>`
+    select m.step, count(*) filter (where m.state = 'accepted')::int as accepted,
+           count(*) filter (where m.state = 'unknown')::int as unknown,
+           count(*) filter (where m.state = 'rejected')::int as rejected
+    from message m join enrollment e on e.id = m.enrollment_id
+    where e.campaign_id = ${campaignId} and e.journey = 'buyer' group by m.step order by m.step`.execute(tx);
+  const stats: BuyerStats = { enrolled: 0, open: 0, onConsent: 0, onSoftOptIn: 0, outcomes: none(), steps };
+  for (const { outcome, basis, count } of enrollments.rows) {
+    stats.enrolled += count;
+    if (outcome === null) stats.open += count;
+    else stats.outcomes[outcome] += count;
+    if (basis === 'consent') stats.onConsent += count;
+    if (basis === 'soft-opt-in') stats.onSoftOptIn += count;
   }
   return stats;
 }

@@ -1,10 +1,14 @@
 import { type SqlBool, sql } from 'kysely';
+import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
 import { lockAddresses } from './addresses';
 import { type Db, inTransaction, type Tx } from './client';
 import { type NewEvent, recordEvents } from './events';
+import { appendEvidence } from './evidence';
+import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { giveBackSlots } from './quota';
+import { keepSuppression } from './suppressions';
 
 /** Whose enrollments: one, or a person's, known by lead or by address hashes (`hashAddress`). A whole campaign: `cancelCampaign`. */
 export type Who = { enrollmentId: string } | { leadId: string } | { hashes: [string, ...string[]] };
@@ -14,6 +18,12 @@ export interface Stop {
   outcome: Outcome;
   /** Only the enrollments of this campaign. */
   campaignId?: string | undefined;
+  /** Only the enrollments of these campaigns. */
+  campaignIds?: readonly string[] | undefined;
+  /** Only journeys of this kind. */
+  journey?: JourneyKind | undefined;
+  /** Where it ends nothing, the timeline need not say so: it was told before. */
+  repeated?: boolean;
   /** Only enrollments whose information was requested at or before this: an older purchase is no answer to it. */
   happenedAt?: Date | undefined;
   /** Only enrollments that are due by then: one that was moved away meanwhile goes on. */
@@ -22,6 +32,8 @@ export interface Stop {
   suppress?: 'objection' | 'complaint' | 'undeliverable' | 'campaign' | undefined;
   /** The journey itself is asking, so it need not be told. */
   byJourney?: boolean;
+  /** It stands in the journal already. */
+  replayed?: boolean;
   /** Codes and ids for the timeline. */
   detail?: Record<string, unknown>;
   now: Date;
@@ -115,6 +127,30 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
       )
       .execute();
   }
+  if (stop.suppress !== undefined && stop.suppress !== 'undeliverable' && suppressed) {
+    const detail = {
+      by: codeOf(stop.detail?.by),
+      via: codeOf(stop.detail?.via),
+      reason: stop.suppress,
+      campaignId: campaignOf(stop),
+    };
+    await appendEvidence(
+      tx,
+      leads.map((leadId) => ({ leadId, kind: 'withdrawn' as const, at: now, detail })),
+    );
+  }
+  if (stop.replayed !== true) {
+    await noteForJournal(
+      tx,
+      [
+        ...ended.map((row) => ({ kind: 'stop' as const, enrollmentId: row.id, outcome })),
+        ...(suppressed && hashes !== null && stop.suppress !== undefined
+          ? [{ kind: 'suppress' as const, hashes, reason: stop.suppress, campaignId: campaignOf(stop) }]
+          : []),
+      ],
+      now,
+    );
+  }
   await recordEvents(tx, [
     ...ended.map(
       (row): NewEvent => ({
@@ -137,7 +173,10 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
         }),
       ),
     ...leads
-      .filter((leadId) => stop.suppress === undefined && !ended.some((row) => row.lead_id === leadId))
+      .filter(
+        (leadId) =>
+          stop.suppress === undefined && stop.repeated !== true && !ended.some((row) => row.lead_id === leadId),
+      )
       .map(
         (leadId): NewEvent => ({
           at: now,
@@ -182,7 +221,7 @@ async function hashesOf(tx: Tx, stop: Stop): Promise<[string, ...string[]] | nul
           .select('address_hash')
           .where('id', '=', stop.who.enrollmentId)
           .executeTakeFirst();
-  return row === undefined ? null : [row.address_hash];
+  return row === undefined || row.address_hash === null ? null : [row.address_hash];
 }
 
 /** @returns false when the address was kept from that mail already */
@@ -208,7 +247,25 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
   const changed = Object.entries(change).some(([column, value]) => String(known[column]) !== String(value));
   const theirs = sql<string>`any(${hashes}::text[])`;
   if (changed) await tx.updateTable('address').set(change).where('hash', '=', theirs).execute();
-  return changed;
+  // Also one that adds nothing to what holds: it stands when the other is lifted.
+  const isNew = await keepSuppression(tx, {
+    addressHash: address.hash,
+    hashes,
+    kind: stop.suppress ?? 'objection',
+    campaignId: campaignOf(stop),
+    by: codeOf(stop.detail?.via) ?? codeOf(stop.detail?.by) ?? 'unknown',
+    now,
+  });
+  return changed || isNew;
+}
+
+/** Which campaign's mail alone is suppressed; null: that of all. */
+function campaignOf({ suppress, campaignId }: Stop): string | null {
+  return suppress === 'campaign' ? (campaignId ?? null) : null;
+}
+
+function codeOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
 }
 
 /** Since when something may end it. An answer that came before somebody chose to go on was the reason to ask, not a new one. */
@@ -228,9 +285,13 @@ function scopeOf(stop: Stop, hashes: string[] | null) {
       : 'leadId' in stop.who
         ? sql<SqlBool>`enrollment.lead_id = ${stop.who.leadId}`
         : sql<SqlBool>`enrollment.id = ${stop.who.enrollmentId}`;
-  return stop.campaignId === undefined || all
-    ? who
-    : sql<SqlBool>`${who} and enrollment.campaign_id = ${stop.campaignId}`;
+  if (all) return who;
+  const limits = [
+    ...(stop.campaignId === undefined ? [] : [sql`enrollment.campaign_id = ${stop.campaignId}`]),
+    ...(stop.campaignIds === undefined ? [] : [sql`enrollment.campaign_id = any(${stop.campaignIds}::uuid[])`]),
+    ...(stop.journey === undefined ? [] : [sql`enrollment.journey = ${stop.journey}`]),
+  ];
+  return sql<SqlBool>`${sql.join([who, ...limits], sql` and `)}`;
 }
 
 /** The leads whose timeline tells of this stop, also when it ended nothing. */

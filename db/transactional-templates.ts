@@ -114,8 +114,37 @@ export async function templatesFrom(db: Db | Tx, sender: CampaignDraft['sender']
   });
 }
 
+/**
+ * What keeps a campaign from the addresses that it writes from: transactional mail, of templates and of the thanks to buyers,
+ * never shares one with a campaign.
+ */
+export async function takenSenders(
+  db: Db | Tx,
+  campaignId: string,
+  { sender, afterPurchase }: Pick<CampaignDraft, 'sender' | 'afterPurchase'>,
+): Promise<PublishProblem[]> {
+  const problems = await templatesFrom(db, sender);
+  const thanks = await sql<{ id: string; address: string }>`
+    select c.id, v.definition #>> '{afterPurchase,thanksFrom,address}' as address
+    from campaign c join campaign_version v on v.campaign_id = c.id
+    where c.cancelled_at is null and c.id <> ${campaignId}
+      and v.definition #>> '{afterPurchase,thanksFrom,address}' is not null
+    order by c.id`.execute(db);
+  for (const field of ['address', 'requestedAddress'] as const) {
+    const address = sender?.[field];
+    const other = thanks.rows.find((row) => typeof address === 'string' && isSame(row.address, address));
+    if (other === undefined) continue;
+    const detail = `the campaign ${other.id} thanks its buyers from this address: it belongs to the shop’s transactional mail`;
+    problems.push({ pointer: `/sender/${field}`, detail });
+  }
+  const from = afterPurchase?.thanksFrom?.address;
+  if (typeof from !== 'string') return problems;
+  const taken = await campaignsFrom(db, from);
+  return [...problems, ...taken.map((one) => ({ ...one, pointer: '/afterPurchase/thanksFrom/address' }))];
+}
+
 /** What keeps a template from this From address: campaigns, published or being written, that write from it. */
-async function campaignsFrom(tx: Tx, address: string): Promise<PublishProblem[]> {
+async function campaignsFrom(tx: Db | Tx, address: string): Promise<PublishProblem[]> {
   const rows = await sql<{ id: string; address: string }>`
     select distinct c.id, used.address
     from campaign c

@@ -3,12 +3,14 @@ import { sql } from 'kysely';
 import { providerOf } from '../domain/addresses';
 import type { CompiledStep } from '../domain/campaign';
 import { Problem } from '../domain/problem';
+import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
-import type { MessageReport } from './schema';
+import { withdrawRequestsOf } from './form-requests';
+import type { MessageReport, TransactionalKind } from './schema';
 import { stopIn } from './stops';
 
-// Mail outside any journey, and its ledger: the row itself. It knows no suppression (invoices ignore objections), so a claim
-// looks at nothing but its own row; what it shares with the ledger of journeys is the gate (promise P3).
+// Mail outside any journey, and its ledger: the row itself. It knows no suppression (invoices ignore objections, and who asked by
+// a page has asked), so a claim looks at nothing but its own row; what it shares with the ledger of journeys is the gate (promise P3).
 
 interface Mailbox {
   name: string;
@@ -36,14 +38,16 @@ export interface ShopContent {
   timeZone: string;
 }
 
-/** A mail to our own staff, as it will be read. */
-export interface StaffContent {
+/** A mail as it will be read: to our own staff, or to somebody who asked for it by a page of ours. */
+interface ReadyContent {
   name: string | null;
   from: Mailbox;
   replyTo: string | null;
   subject: string;
   text: string;
   html: string | null;
+  /** BCP 47, where it is known. */
+  locale?: string;
 }
 
 interface NewShopMail {
@@ -60,7 +64,7 @@ interface NewShopMail {
 }
 
 /** Mail to our own staff: a reply forwarded to salespeople, an alert to operators. */
-interface NewStaffMail extends Omit<StaffContent, 'name'> {
+interface NewStaffMail extends Omit<ReadyContent, 'name'> {
   kind: 'forward' | 'alert';
   to: { email: string; name?: string | null };
   /** Attaches this received message, as it came, when the mail is composed. */
@@ -69,7 +73,23 @@ interface NewStaffMail extends Omit<StaffContent, 'name'> {
   priority?: number;
 }
 
-export type NewTransactional = NewShopMail | NewStaffMail;
+/**
+ * Mail to a person who asked for it by a page of ours: to confirm a request, or to prove who they are. It goes out on the
+ * `requested` stream, and content and address are erased as soon as it is settled.
+ */
+interface NewPageMail extends Omit<ReadyContent, 'name'> {
+  kind: 'confirmation' | 'link';
+  to: { email: string; name?: string | null };
+  /** Of the address, as `hashAddress` returns them. */
+  hashes: [string, ...string[]];
+  /** Its turn, 1 first to 5 last; 2 where it is left out. */
+  priority?: number;
+}
+
+export type NewTransactional = NewShopMail | NewStaffMail | NewPageMail;
+
+/** The streams that mail outside any journey can be on. */
+export type MailStream = Extract<Stream, 'transactional' | 'requested'>;
 
 /** `queued` also while it waits for another try; `deferred` is for good, after five days of them. */
 export type TransactionalState = 'queued' | 'claimed' | 'handing_over' | SettledState;
@@ -88,6 +108,7 @@ export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional):
   const id = randomUUID();
   const name = mail.to.name ?? null;
   const shop = mail.kind === 'shop' ? mail : null;
+  const toPage = mail.kind === 'confirmation' || mail.kind === 'link';
   const content =
     mail.kind === 'shop'
       ? ({ ...mail.content, name } satisfies ShopContent)
@@ -98,18 +119,20 @@ export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional):
           subject: mail.subject,
           text: mail.text,
           html: mail.html,
-        } satisfies StaffContent);
+          ...(mail.locale === undefined ? {} : { locale: mail.locale }),
+        } satisfies ReadyContent);
   const insert = async (tx: Db | Tx) => {
     await tx
       .insertInto('transactional')
       .values({
         id,
         kind: mail.kind,
+        stream: toPage ? 'requested' : 'transactional',
         template: shop?.template ?? null,
         email: mail.to.email,
-        address_hash: shop?.hashes[0] ?? null,
+        address_hash: 'hashes' in mail ? mail.hashes[0] : null,
         content: JSON.stringify(content),
-        inbound_id: mail.kind === 'shop' ? null : mail.attachInboundId,
+        inbound_id: 'attachInboundId' in mail ? mail.attachInboundId : null,
         fairness_key: providerOf(mail.to.email),
         priority: mail.priority ?? (mail.kind === 'shop' ? 1 : 2),
       })
@@ -131,7 +154,7 @@ export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional):
 
 export interface TransactionalView {
   transactionalId: string;
-  kind: 'shop' | 'forward' | 'alert';
+  kind: TransactionalKind;
   template: string | null;
   state: TransactionalState;
   /** The mail server's last answer as codes, or why it was not sent. */
@@ -170,11 +193,13 @@ export async function findTransactional(db: Db, id: string): Promise<Transaction
 /** A mail that is still to be dealt with, read without locks: the claim looks again. */
 export interface PendingTransactional {
   id: string;
-  kind: 'shop' | 'forward' | 'alert';
+  kind: TransactionalKind;
+  /** By which way it goes out; another one must not carry it. */
+  stream: MailStream;
   template: string | null;
   email: string;
   state: TransactionalState;
-  content: { shop: ShopContent } | { staff: StaffContent };
+  content: { shop: ShopContent } | { ready: ReadyContent };
   inboundId: string | null;
   provider: string;
   notBefore: Date | null;
@@ -192,13 +217,14 @@ export async function loadTransactional(
   return {
     id: row.id,
     kind: row.kind,
+    stream: row.stream,
     template: row.template,
     email: row.email,
     state: row.state,
     content:
       row.kind === 'shop'
         ? { shop: row.content as unknown as ShopContent }
-        : { staff: row.content as unknown as StaffContent },
+        : { ready: row.content as unknown as ReadyContent },
     inboundId: row.inbound_id,
     provider: row.fairness_key,
     notBefore: row.not_before,
@@ -308,8 +334,9 @@ export interface TransactionalSettlement {
 }
 
 /**
- * Records the fate of a mail for good and erases its content and attachments; of the shop's own, the address stays for late
- * bounces until `forgetTransactionalAddresses`. A late `accepted` corrects an `unknown`.
+ * Records the fate of a mail for good and erases its content and attachments. For late bounces the address of the shop's own,
+ * and the hash of everybody's, stay until `forgetTransactionalAddresses`, unless the person was erased while it was on its
+ * way. A late `accepted` corrects an `unknown`.
  *
  * @returns false when it was no longer this attempt's to settle; nothing has changed then
  */
@@ -323,8 +350,8 @@ export async function settleTransactional(db: Db | Tx, settlement: Transactional
 }
 
 /**
- * Settles a mail whose recipient refused it for good. Mail of the shop makes the address undeliverable, and whatever it is
- * enrolled in ends as `bounced`; mail to our own staff touches nobody.
+ * Settles a mail whose recipient refused it for good. Mail to a person makes the address undeliverable, whatever it is
+ * enrolled in ends as `bounced`, and what the mail asked to confirm is withdrawn; mail to our own staff touches nobody.
  *
  * @param hashes of the address, as `hashAddress` returns them; null for mail to staff
  */
@@ -343,6 +370,7 @@ export async function bounceTransactional(
         detail: { by: 'smtp', code, transactionalId: id },
         now,
       });
+      await withdrawRequestsOf(tx, { mailId: id }, now);
     }
     await settleTransactional(tx, { id, token, state: 'rejected', code, now });
   });
@@ -369,7 +397,9 @@ async function settleWhere(
     with settled as (
       update transactional set
         state = ${fate.state}, code = ${fate.code}, provider_id = ${fate.providerId}, settled_at = ${fate.now},
-        not_before = null, content = null, email = case when kind = 'shop' then email end
+        not_before = null, content = null,
+        email = case when kind = 'shop' and not erase_when_settled then email end,
+        address_hash = case when not erase_when_settled then address_hash end
       where id = ${id} and (${condition})
       returning id
     ), erased as (
@@ -384,6 +414,7 @@ async function settleWhere(
 /** A mail whose workflow may be started, with what its way through the engine depends on. */
 export interface StartableTransactional {
   transactionalId: string;
+  stream: MailStream;
   priority: number;
   fairnessKey: string;
 }
@@ -392,11 +423,11 @@ export interface StartableTransactional {
 export async function startableTransactional(db: Db, id: string): Promise<StartableTransactional | null> {
   const row = await db
     .selectFrom('transactional')
-    .select(['id', 'priority', 'fairness_key', 'state'])
+    .select(['id', 'stream', 'priority', 'fairness_key', 'state'])
     .where('id', '=', id)
     .executeTakeFirst();
   if (row === undefined || isSettled(row.state)) return null;
-  return { transactionalId: row.id, priority: row.priority, fairnessKey: row.fairness_key };
+  return { transactionalId: row.id, stream: row.stream, priority: row.priority, fairnessKey: row.fairness_key };
 }
 
 /**
@@ -420,14 +451,15 @@ export async function leaseTransactional(
       where state in ('queued', 'claimed', 'handing_over') and (leased_until is null or leased_until < now())
         and (started_at is null
              or greatest(started_at, not_before) < now() - ${graceMs} * interval '1 millisecond')
-      order by priority, created_at limit ${limit} for update skip locked
+      -- However many forms are sent in: invoices come before what those ask for (promise P8).
+      order by stream = 'requested', priority, created_at limit ${limit} for update skip locked
     )
-    returning id as "transactionalId", priority, fairness_key as "fairnessKey"`.execute(db);
+    returning id as "transactionalId", stream, priority, fairness_key as "fairnessKey"`.execute(db);
   return result.rows;
 }
 
 /** Stamps mails whose workflow is known to run. */
-export async function markTransactionalStarted(db: Db, ids: readonly string[]): Promise<void> {
+export async function markTransactionalStarted(db: Db | Tx, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   await sql`
     update transactional set
@@ -440,7 +472,9 @@ export async function markTransactionalStarted(db: Db, ids: readonly string[]): 
 export async function forgetTransactionalAddresses(db: Db, olderThanMs: number): Promise<void> {
   await sql`
     update transactional set email = null, address_hash = null
-    where email is not null and settled_at < now() - ${olderThanMs} * interval '1 millisecond'`.execute(db);
+    where (email is not null or address_hash is not null) and settled_at < now() - ${olderThanMs} * interval '1 millisecond'`.execute(
+    db,
+  );
 }
 
 function isSettled(state: TransactionalState): state is SettledState {

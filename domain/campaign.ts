@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import type { JourneyKind } from './journeys';
 import { streamOfStep } from './streams';
 
 /** A campaign has one initial information (step 0) and up to seven nudges. */
@@ -11,7 +12,23 @@ const Text = (description: string, maxLength = 300) => Type.String({ minLength: 
 const Url = (description: string) => Type.String({ format: 'uri', maxLength: 2000, description });
 
 export const Product = Type.Object(
-  { name: Text('What the lead asked about, as a customer would call it.'), url: Url('Where to read more or buy.') },
+  {
+    name: Text('What the lead asked about, as a customer would call it.'),
+    url: Url('Where to read more or buy.'),
+    codes: Type.Optional(
+      Type.Array(Text('A SKU or product id.', 100), {
+        maxItems: 200,
+        description:
+          'The shop’s own codes of it, by which a purchase is recognised. Without any, every purchase that does not say otherwise ends its follow-up.',
+      }),
+    ),
+    group: Type.Optional(
+      Text(
+        'Which of the shop’s products count as similar (LSSI art. 21.2): a soft opt-in of the same group carries its mails to buyers.',
+        100,
+      ),
+    ),
+  },
   { additionalProperties: false },
 );
 
@@ -33,7 +50,7 @@ export const Sender = Type.Object(
     replyTo: Type.String({ format: 'email', maxLength: 254, description: 'Where answers go.' }),
     legalName: Text(LEGAL_NAME),
     postalAddress: Text(POSTAL_ADDRESS),
-    taxId: Type.Optional(Text('Its tax number, where the law asks for one.', 40)),
+    taxId: Type.Optional(Text('Its tax number, such as a NIF (LSSI art. 10); needed to publish.', 40)),
     privacyUrl: Url('The privacy policy that covers this mail.'),
   },
   { additionalProperties: false },
@@ -87,15 +104,79 @@ export const SendWindow = Type.Object(
   { additionalProperties: false },
 );
 
+const kept = (after: string, usual: string) =>
+  Type.Optional(
+    Type.String({
+      description: `How long after ${after} the lead is erased, an ISO 8601 duration; ${usual} where it is left out.`,
+      examples: [usual],
+    }),
+  );
+
 export const Erasure = Type.Object(
   {
     afterExhausted: Type.String({
       description: 'How long after the last unanswered mail the lead is erased, an ISO 8601 duration.',
       examples: ['P30D'],
     }),
+    afterUnsubscribed: kept('they unsubscribed', 'P30D'),
+    afterBounced: kept('their address turned out to be dead', 'P30D'),
+    afterComplained: kept('they complained', 'P30D'),
+    afterInformed: kept('the information went out to somebody who agreed to nothing more', 'P30D'),
+    afterCancelled: kept('the journey was cancelled', 'P30D'),
+    afterReplied: kept('the last answer', 'P12M'),
+    afterPurchased: kept('the purchase, or after the last mail to the buyer,', 'P12M'),
   },
   { additionalProperties: false },
 );
+
+/** What a mail to a buyer is for; only the first of them may be the thanks. */
+export const BUYER_STEP_KINDS = ['thanks', 'doubts', 'related', 'referral'] as const;
+export const MAX_BUYER_STEPS = 5;
+
+export const BuyerStep = Type.Object(
+  {
+    ...Step.properties,
+    kind: Type.Enum(BUYER_STEP_KINDS, {
+      description:
+        '`thanks` (the first one only) goes to every buyer, as transactional mail, and must offer nothing. The others are marketing.',
+    }),
+    after: Type.String({
+      description:
+        'The wait since the mail before, for the first one since the purchase; an ISO 8601 duration. PT0S for the thanks only.',
+      examples: ['PT0S', 'P7D'],
+    }),
+    containsOffer: Type.Optional(
+      Type.Boolean({ description: 'Of the `thanks`: must be declared as false. It is looked through all the same.' }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const AfterPurchase = Type.Object(
+  {
+    supportAddress: Type.String({
+      format: 'email',
+      maxLength: 254,
+      description: 'Where answers of buyers go, with the number of their order.',
+    }),
+    thanksFrom: Type.Optional(
+      Type.Object(
+        {
+          name: Text('The name in the From header.'),
+          address: Type.String({ format: 'email', maxLength: 254 }),
+        },
+        {
+          additionalProperties: false,
+          description:
+            'Who the thanks are from: an identity of the shop’s transactional mail, from which no campaign writes.',
+        },
+      ),
+    ),
+    steps: Type.Array(BuyerStep, { minItems: 1, description: 'Up to five mails.' }),
+  },
+  { additionalProperties: false, description: 'The mails to those who have bought.' },
+);
+export type AfterPurchase = Static<typeof AfterPurchase>;
 
 /** A whole campaign, as it is published. */
 export const CampaignDefinition = Type.Object(
@@ -109,6 +190,13 @@ export const CampaignDefinition = Type.Object(
     sendWindow: SendWindow,
     timeZone: Type.String({ description: 'IANA zone for leads that bring none.', examples: ['Europe/Madrid'] }),
     erasure: Erasure,
+    endsOnAnyPurchase: Type.Optional(
+      Type.Boolean({
+        description:
+          'Whoever buys anything leaves it, also by a purchase of another product. False where it is left out.',
+      }),
+    ),
+    afterPurchase: Type.Optional(AfterPurchase),
   },
   { additionalProperties: false },
 );
@@ -157,6 +245,8 @@ export interface PublishedCampaign {
   version: number;
   definition: CampaignDefinition;
   steps: CompiledStep[];
+  /** The mails to buyers, in the order of `definition.afterPurchase.steps`; null where there are none. */
+  afterPurchase: CompiledStep[] | null;
 }
 
 /** One reason for which a campaign can't be published, told so that its author can mend it. */
@@ -178,4 +268,56 @@ export function fromOfStep(
 ): { name: string; address: string } {
   const address = streamOfStep(step) === 'requested' ? (sender.requestedAddress ?? sender.address) : sender.address;
   return { name: sender.name, address };
+}
+
+// ---- the two journeys of a campaign --------------------------------------------------------------------------------
+
+/** How long an answer of a buyer to their last mail is waited for. */
+const BUYERS_LATE_ANSWER = 'P14D';
+
+/** Step 0 of a buyer's journey is the thanks; where a campaign has none, the first mail is step 1. */
+export function firstBuyerStep({ steps }: AfterPurchase): 0 | 1 {
+  return steps[0]?.kind === 'thanks' ? 0 : 1;
+}
+
+type Content = Pick<PublishedCampaign, 'steps'> & { definition: Pick<CampaignDefinition, 'afterPurchase'> };
+
+/** One past the last step of a journey. */
+export function endStep({ definition: { afterPurchase }, steps }: Content, journey: JourneyKind): number {
+  if (journey === 'lead') return steps.length;
+  return afterPurchase === undefined ? 0 : firstBuyerStep(afterPurchase) + afterPurchase.steps.length;
+}
+
+/** What a step of a journey says. */
+export function contentOf(
+  { definition, steps, afterPurchase }: Content & Pick<PublishedCampaign, 'afterPurchase'>,
+  journey: JourneyKind,
+  step: number,
+): CompiledStep | undefined {
+  if (journey === 'lead') return steps[step];
+  return definition.afterPurchase && afterPurchase?.[step - firstBuyerStep(definition.afterPurchase)];
+}
+
+/** The wait before a step of a journey, and past the last one for a late answer. */
+export function cadenceBefore(
+  { cadence, afterPurchase }: Pick<CampaignDefinition, 'cadence' | 'afterPurchase'>,
+  journey: JourneyKind,
+  step: number,
+): CampaignDefinition['cadence'] {
+  if (journey === 'lead') return cadence;
+  const after = afterPurchase?.steps[step - firstBuyerStep(afterPurchase)]?.after ?? BUYERS_LATE_ANSWER;
+  return { min: after, max: after };
+}
+
+/** Who a step of a journey is from, and where answers to it go. */
+export function partiesOf(
+  { sender, afterPurchase }: Pick<CampaignDefinition, 'sender' | 'afterPurchase'>,
+  journey: JourneyKind,
+  step: number,
+): { from: { name: string; address: string }; replyTo: string } {
+  if (journey === 'lead' || afterPurchase === undefined) {
+    return { from: fromOfStep(sender, step), replyTo: sender.replyTo };
+  }
+  const thanksFrom = streamOfStep(step, journey) === 'transactional' ? afterPurchase.thanksFrom : undefined;
+  return { from: thanksFrom ?? fromOfStep(sender, step), replyTo: afterPurchase.supportAddress };
 }

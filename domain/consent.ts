@@ -17,9 +17,26 @@ export interface ConsentEvidence {
   purpose: Purpose;
   /** The exact words that were agreed to. */
   text: string;
+  /** Which edition of them: a form's version, or the sender's own. */
+  textVersion?: string | undefined;
   capturedAt: Date;
   /** Which form, file or conversation it came from. */
   source: string;
   ip?: string | undefined;
   userAgent?: string | undefined;
+  /** The line of an imported file that it came with, and the file's SHA-256 (hex), by which its owner can show it. */
+  file?: { importId: string; line: number; sha256: string | null } | undefined;
+}
+
+/**
+ * What a shop recorded when it sold something (LSSI art. 21.2): only who was offered a way out then, and did not take it, may be
+ * written to about similar products of its own without a consent.
+ */
+export interface SoftOptIn {
+  optOutOffered: boolean;
+  optedOut: boolean;
+  /** Which edition of the notice was shown. */
+  noticeVersion: string;
+  /** Which of the shop's products count as similar. */
+  productGroup: string;
 }

@@ -50,7 +50,7 @@ export type Understand = (
 export type UnderstandEvent = (event: ProviderEvent) => Understood;
 
 /** Whose mail a received message speaks of. */
-export type MailOfOurs = 'enrollment' | 'shop' | 'forward' | 'alert' | 'test';
+export type MailOfOurs = 'enrollment' | 'shop' | 'forward' | 'alert' | 'test' | 'page';
 
 /** All that decides what follows from a received message, besides what it is. */
 export interface Situation {
@@ -117,13 +117,18 @@ export function consequencesOf(classification: Classification, situation: Situat
   if (mail === 'forward' || mail === 'alert') return ofMailToStaff(classification, situation);
   if (!known) return ofStranger(classification);
   const inDoubt = classification.needsReview && classification.confidence < SURE && judgedBy === 'rules';
-  if (inDoubt && mail !== 'shop' && DOUBTFUL.has(kind)) {
+  if (inDoubt && !isOutside(mail) && DOUBTFUL.has(kind)) {
     return [{ do: 'hold' }, ...requests(classification), { do: 'forward', as: 'unsure' }];
   }
   const following = BY_KIND[kind](classification, situation);
   return inDoubt && !following.some((one) => one.do === 'show')
     ? [...following, { do: 'show', why: 'low-confidence' }]
     : following;
+}
+
+/** A mail to a person that belongs to no journey: the shop's own, or one that was asked for by a page. */
+function isOutside(mail: MailOfOurs | null): boolean {
+  return mail === 'shop' || mail === 'page';
 }
 
 /** Whoever asks about their data gets an answer in time, also one whom we can't find. */
@@ -161,7 +166,7 @@ const BY_KIND: Record<InboundKind, Rule> = {
 
 function ofReply(classification: Classification, { mail, proven, fromLead, judgedBy }: Situation): Consequence[] {
   // An answer to an invoice is no answer to the campaign, and we don't know who reads those.
-  if (mail === 'shop') return [...requests(classification), { do: 'show', why: 'answer-to-shop-mail' }];
+  if (isOutside(mail)) return [...requests(classification), { do: 'show', why: 'answer-to-shop-mail' }];
   const leaves = classification.requests.some((request) => request === 'erasure' || request === 'objection');
   return [
     leaves ? { do: 'stop', outcome: 'unsubscribed', suppress: 'objection' } : { do: 'stop', outcome: 'replied' },
@@ -180,7 +185,7 @@ function ofUnsubscribe(classification: Classification, situation: Situation): Co
     { do: 'stop', outcome: 'unsubscribed', suppress: 'objection' },
     ...reached(proven),
     ...requests(classification),
-    ...(worded && mail !== 'shop' ? [{ do: 'forward', as: 'unsubscribe' } as const] : []),
+    ...(worded && !isOutside(mail) ? [{ do: 'forward', as: 'unsubscribe' } as const] : []),
   ];
 }
 
@@ -188,7 +193,7 @@ function ofAutoReply({ subtype, returnDate }: Classification, situation: Situati
   const { mail, proven, fromLead, ticketsBefore } = situation;
   if (subtype === 'left') {
     // In a message that anyone may have written, "has left" would be a way to silence a lead.
-    const believed = (proven || fromLead) && mail !== 'shop';
+    const believed = (proven || fromLead) && !isOutside(mail);
     return [
       ...(believed ? [{ do: 'stop', outcome: 'bounced', suppress: 'undeliverable' } as const] : []),
       ...reached(proven),
@@ -196,7 +201,7 @@ function ofAutoReply({ subtype, returnDate }: Classification, situation: Situati
     ];
   }
   return [
-    ...(returnDate !== null && mail !== 'shop' ? [{ do: 'wait', until: returnDate } as const] : []),
+    ...(returnDate !== null && !isOutside(mail) ? [{ do: 'wait', until: returnDate } as const] : []),
     ...reached(proven),
     ...(subtype === 'ticket' && ticketsBefore > 0 ? [{ do: 'show', why: 'helpdesk' } as const] : []),
   ];
@@ -221,7 +226,7 @@ function ofBounce({ bounce }: Classification, { mail, proven }: Situation): Cons
   }
   const ours = cause === 'policy' || cause === 'content';
   return [
-    ...(ours || mail === 'shop' ? [] : [{ do: 'count-soft-bounce', code } as const]),
+    ...(ours || isOutside(mail) ? [] : [{ do: 'count-soft-bounce', code } as const]),
     { do: 'resolve-unknown' },
     { do: 'report', report: 'bounced-soft', code },
     ...(ours ? [{ do: 'fault', fault: 'policy-bounce', code } as const] : []),
@@ -274,9 +279,6 @@ function requests(classification: Classification): Consequence[] {
 /** How long a person has to decide what a doubtful message is; then it counts as a reply. */
 export const REVIEW_DAYS = 14;
 
-/** What is received is kept in full for this long. */
-export const RAW_KEPT_DAYS = 90;
-
 /**
  * When a request about personal data is due: one calendar month after it was received (GDPR, art. 12.3), the month's
  * last day where it has no such day.
@@ -320,14 +322,16 @@ export interface ForwardStory {
   campaign: string;
   lead: { name: string; email: string };
   requestedAt: Date;
+  /** Of a buyer: the shop's number of what was bought, and when that was. */
+  order?: { number: string; purchasedAt: Date } | null;
   /** Mails that reached their server, oldest first. */
   sent: readonly { step: number; at: Date }[];
   /** As the enrollment stands now; null while it is open. */
   outcome: string | null;
   requests: readonly RequestKind[];
   message: { from: string; subject: string; text: string; receivedAt: Date };
-  /** Where they snooze or reopen. */
-  link: string;
+  /** Where they snooze or reopen; null where there is nothing to go on with. */
+  link: string | null;
 }
 
 export type ComposeForward = (story: ForwardStory) => { subject: string; text: string; html: string };

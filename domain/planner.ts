@@ -55,6 +55,13 @@ export function planDue(request: PlanRequest): Date {
   return new Date(toReal(due, clock));
 }
 
+/** The instant a wait (ISO 8601 duration) after another, in the calendar of the zone, whatever the hour. */
+export function afterWait(request: Pick<PlanRequest, 'after' | 'timeZone' | 'clock'> & { wait: string }): Date {
+  const { clock, wait, timeZone } = request;
+  const after = DateTime.fromMillis(toPlanned(request.after.getTime(), clock), { zone: zoneOf(timeZone) });
+  return new Date(toReal(after.plus(Duration.fromISO(wait)).toMillis(), clock));
+}
+
 /**
  * The instant at or after `now` at which a nudge may go out: `now` itself while it is punctual or the window is open,
  * otherwise a moment within the next opening (spread by lead, so that not everybody wakes on the hour).

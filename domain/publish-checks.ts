@@ -2,14 +2,17 @@ import { DateTime, Duration, IANAZone } from 'luxon';
 import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import {
+  AfterPurchase,
   CAMPAIGN_DEFAULTS,
   CampaignDefinition,
   type CampaignDraft,
+  MAX_BUYER_STEPS,
   MAX_STEPS,
   type PublishProblem,
   Step,
 } from './campaign';
 import { nextOpening } from './planner';
+import { LONGEST_RETENTION, RETENTION_DEFAULTS, RETENTION_FIELDS } from './retention';
 
 /** The shortest send window in minutes: less than this, and a queue that is a little slow misses it every day. */
 const MIN_WINDOW_MINUTES = 5;
@@ -20,9 +23,10 @@ const YEARS_AHEAD = 5;
 const WHAT_IT_IS: Record<string, string> = {
   product: 'what the lead asked about: { name, url }',
   sender:
-    'who writes: { name, address, replyTo, legalName, postalAddress, privacyUrl }. The law asks every commercial mail to say who sends it',
+    'who writes: { name, address, replyTo, legalName, postalAddress, taxId, privacyUrl }. The law asks every commercial mail to say who sends it',
   steps: 'the mails: first the initial information, then up to seven nudges',
   legalName: 'the registered name of the sender, which every commercial mail must show',
+  taxId: 'the tax number of the sender, such as a NIF (LSSI art. 10)',
   postalAddress: "the sender's postal address, which every commercial mail must show",
   privacyUrl: 'the address of the privacy policy that covers this mail',
   replyTo: 'the address that answers go to',
@@ -31,9 +35,11 @@ const WHAT_IT_IS: Record<string, string> = {
 };
 
 const fieldChecks = Object.entries(CampaignDefinition.properties)
-  .filter(([field]) => field !== 'steps')
+  .filter(([field]) => field !== 'steps' && field !== 'afterPurchase')
   .map(([field, schema]) => ({ field, check: Compile(schema as TSchema) }));
 const stepCheck = Compile(Step);
+const afterPurchaseCheck = Compile(AfterPurchase);
+const OPTIONAL: ReadonlySet<string> = new Set(['endsOnAnyPurchase']);
 
 /**
  * Fills in what a draft leaves open (`CAMPAIGN_DEFAULTS`) and checks everything about it that needs no look into its
@@ -50,11 +56,14 @@ export function checkDefinition(
 
   // The rules below look only at fields whose shape is sound, so that nothing is reported twice.
   const sound = (pointer: string) => !problems.some((problem) => isAtOrUnder(problem.pointer, pointer));
+  if (sound('/sender')) problems.push(...taxIdProblems(candidate.sender));
   if (sound('/locale')) problems.push(...localeProblems(candidate.locale));
   if (sound('/timeZone')) problems.push(...timeZoneProblems(candidate.timeZone));
   if (sound('/cadence')) problems.push(...cadenceProblems(candidate.cadence));
   if (sound('/sendWindow')) problems.push(...sendWindowProblems(candidate.sendWindow, now));
   if (sound('/erasure')) problems.push(...erasureProblems(candidate.erasure));
+
+  problems.push(...afterPurchaseProblems(candidate));
 
   return problems.length > 0 ? { problems } : { definition: candidate as CampaignDefinition };
 }
@@ -63,7 +72,7 @@ function shapeProblems(candidate: CampaignDraft): PublishProblem[] {
   const problems: PublishProblem[] = [];
   for (const { field, check } of fieldChecks) {
     const value = (candidate as Record<string, unknown>)[field];
-    if (value === undefined) problems.push(missing('', field));
+    if (value === undefined) problems.push(...(OPTIONAL.has(field) ? [] : [missing('', field)]));
     else problems.push(...asProblems(check.Errors(value), value, `/${field}`), ...valueProblems(value, `/${field}`));
   }
   for (const field of Object.keys(candidate)) {
@@ -123,6 +132,11 @@ function valueProblems(value: unknown, pointer: string): PublishProblem[] {
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return [];
   return Object.entries(value).flatMap(([key, inner]) => valueProblems(inner, `${pointer}/${escapeToken(key)}`));
+}
+
+/** Versions from before it was asked for have none, so it is no part of the shape. */
+function taxIdProblems(sender: CampaignDraft['sender']): PublishProblem[] {
+  return sender?.taxId === undefined ? [missing('/sender', 'taxId')] : [];
 }
 
 function localeProblems(locale: string): PublishProblem[] {
@@ -208,12 +222,76 @@ function whenShut(sendWindow: CampaignDefinition['sendWindow'], now: Date): stri
 }
 
 function erasureProblems(erasure: CampaignDefinition['erasure']): PublishProblem[] {
-  const pointer = '/erasure/afterExhausted';
-  const duration = isoDuration(erasure.afterExhausted);
-  if (duration === null) return [notADuration(pointer, erasure.afterExhausted, 'P30D')];
-  return everLonger(duration, Duration.fromISO('P10Y'))
-    ? [{ pointer, detail: `${erasure.afterExhausted} is longer than ten years (P10Y)` }]
-    : [];
+  return RETENTION_FIELDS.flatMap((field) => {
+    const pointer = `/erasure/${field}`;
+    const text = erasure[field] ?? RETENTION_DEFAULTS[field];
+    const duration = isoDuration(text);
+    if (duration === null) return [notADuration(pointer, text, RETENTION_DEFAULTS[field])];
+    return everLonger(duration, LONGEST_RETENTION)
+      ? [{ pointer, detail: `${text} is longer than ten years (P10Y)` }]
+      : [];
+  });
+}
+
+/** The mails to buyers: their shape, their order and waits, and that the thanks speak for the invoices and not for the campaign. */
+function afterPurchaseProblems({ afterPurchase, sender }: CampaignDraft): PublishProblem[] {
+  const base = '/afterPurchase';
+  if (afterPurchase === undefined) return [];
+  const steps: unknown[] = Array.isArray(afterPurchase?.steps) ? afterPurchase.steps : [];
+  const problems = [
+    ...asProblems(afterPurchaseCheck.Errors(afterPurchase), afterPurchase, base),
+    ...valueProblems({ ...afterPurchase, steps: undefined }, base),
+    ...steps.flatMap((step, index) => subjectProblems(step, `${base}/steps/${index}`)),
+  ];
+  if (problems.length > 0) return problems;
+  const { thanksFrom } = afterPurchase;
+  if (steps.length > MAX_BUYER_STEPS) {
+    const detail = `buyers get at most ${MAX_BUYER_STEPS} mails: take ${steps.length - MAX_BUYER_STEPS} out`;
+    problems.push({ pointer: `${base}/steps/${MAX_BUYER_STEPS}`, detail });
+  }
+  problems.push(
+    ...afterPurchase.steps.flatMap((step, index) => buyerStepProblems(step, index, `${base}/steps/${index}`)),
+  );
+  if (thanksFrom === undefined && afterPurchase.steps[0]?.kind === 'thanks') {
+    const detail =
+      'thanksFrom is missing: who the thanks are from, { name, address }, as the shop’s other transactional mail';
+    problems.push({ pointer: `${base}/thanksFrom`, detail });
+  }
+  const own = [sender?.address, sender?.requestedAddress].map((address) => address?.trim().toLowerCase());
+  if (thanksFrom !== undefined && own.includes(thanksFrom.address.trim().toLowerCase())) {
+    const detail =
+      'the campaign writes from this address: the thanks are transactional and need one of the shop’s transactional mail, ' +
+      'which complaints about marketing never touch';
+    problems.push({ pointer: `${base}/thanksFrom/address`, detail });
+  }
+  return problems;
+}
+
+function buyerStepProblems(
+  { kind, after, containsOffer }: AfterPurchase['steps'][number],
+  index: number,
+  pointer: string,
+): PublishProblem[] {
+  const problems: PublishProblem[] = [];
+  const isThanks = kind === 'thanks';
+  if (isThanks && index > 0) {
+    problems.push({ pointer: `${pointer}/kind`, detail: 'only the first mail after a purchase can be the thanks' });
+  }
+  if (isThanks && containsOffer !== false) {
+    const detail =
+      'containsOffer must be declared as false: the thanks go as transactional mail, also to people who want no ' +
+      'advertising, so nothing may be offered in them. With an offer, it is a mail of another kind';
+    problems.push({ pointer: `${pointer}/containsOffer`, detail });
+  }
+  const duration = isoDuration(after);
+  const [least, most] = isThanks ? ['PT0S', 'P7D'] : ['P1D', 'P2Y'];
+  if (duration === null) problems.push(notADuration(`${pointer}/after`, after, isThanks ? 'PT0S' : 'P7D'));
+  else if (everLonger(Duration.fromISO(least), duration)) {
+    problems.push({ pointer: `${pointer}/after`, detail: `${after} is shorter than ${least}` });
+  } else if (everLonger(duration, Duration.fromISO(most))) {
+    problems.push({ pointer: `${pointer}/after`, detail: `${after} is longer than ${most}` });
+  }
+  return problems;
 }
 
 /** An ISO 8601 duration of whole, unsigned parts; null for anything else (fractions of a month mean nothing). */

@@ -11,6 +11,7 @@ import {
   leaseInbound,
   putBackInbound,
 } from '../db/inbound-queue';
+import type { Journal } from '../db/journal';
 import { isUnreachable } from '../db/reachability';
 import type { Understand, UnderstandEvent, Understood } from '../domain/inbound-actions';
 import type { Journeys } from './journeys';
@@ -24,6 +25,8 @@ export interface InboundOptions {
   understand: Understand;
   understandEvent: UnderstandEvent;
   deps: ActDeps;
+  /** Where what was stopped is written down outside Postgres; left to the reconciler where it is left out. */
+  journal?: Journal | undefined;
   /** Pause between two rounds that found nothing, ms. */
   everyMs?: number;
   clock?: () => Date;
@@ -44,8 +47,10 @@ export interface InboundRound {
 /**
  * Understands what was received and acts upon it, for as long as `signal` lets it. Any number may run; a message is
  * acted upon once, and one that can't be dealt with holds up no other.
+ *
+ * @param options `rawKept`: how long what was received is kept in full, ISO 8601
  */
-export async function runInbound(options: InboundOptions, signal: AbortSignal): Promise<void> {
+export async function runInbound(options: InboundOptions & { rawKept: string }, signal: AbortSignal): Promise<void> {
   const { everyMs = 1_000, log, db } = options;
   let tidied = 0;
   while (!signal.aborted) {
@@ -55,7 +60,7 @@ export async function runInbound(options: InboundOptions, signal: AbortSignal): 
       busy = round.done + round.failed >= BATCH;
       if (round.done + round.failed + round.decided > 0) log.info({ ...round }, 'received mail was dealt with');
       if (Date.now() - tidied >= TIDY_EVERY_MS) {
-        const erased = await eraseOldInbound(db, new Date());
+        const erased = await eraseOldInbound(db, new Date(), options.rawKept);
         if (erased > 0) log.info({ erased }, 'old received mail was erased');
         tidied = Date.now();
       }
@@ -79,6 +84,7 @@ export async function inboundOnce(options: InboundOptions, signal?: AbortSignal)
   for (const inboundId of await dueReviews(db, clock(), BATCH)) {
     if (await decide(options, inboundId, clock())) round.decided += 1;
   }
+  if (round.done + round.decided > 0) await options.journal?.keep();
   return round;
 }
 

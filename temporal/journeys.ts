@@ -1,6 +1,7 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { defineSearchAttributeKey, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Db } from '../db/client';
+import { markRequestsTold, pendingRequest } from '../db/confirmation-outbox';
 import { markImportsStarted } from '../db/imports';
 import { currentLimits, readLimits } from '../db/limits';
 import {
@@ -14,11 +15,13 @@ import {
 import { stopEnrollments } from '../db/stops';
 import { markTestSendsStarted } from '../db/test-sends';
 import { markTransactionalStarted, startableTransactional } from '../db/transactional';
+import type { JourneyKind } from '../domain/journeys';
 import { type SendingLimits, unlimited } from '../domain/limits';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import {
   CAMPAIGN_ID_ATTRIBUTE,
   importWorkflowId,
+  JOURNEY_WORKFLOWS,
   JOURNEYS_QUEUE,
   journeyWorkflowId,
   type LeadImport,
@@ -35,6 +38,7 @@ import {
   wakeSignal,
 } from '../workflows/contract';
 import { call } from './client';
+import { keepRequestGoing } from './confirmations';
 import { applyLimits, transactionalWeight } from './limits';
 import type { Log } from './log';
 
@@ -53,6 +57,8 @@ export interface Journeys {
   startTestSend(test: TestSendInput): void;
   /** Starts sending mail outside any journey. */
   startTransactional(transactionalIds: readonly string[]): void;
+  /** Starts asking for confirmations, and tells those that wait for one how it ended; what it is stands in their rows. */
+  startConfirmations(requestIds: readonly string[]): void;
   /** Sets the limits of the mail queues as they stand in Postgres now. */
   applyLimits(): void;
   /** Resolves when everything that was asked so far is done or left to the reconciler. */
@@ -60,6 +66,11 @@ export interface Journeys {
 }
 
 const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
+
+const ENDS_WHEN: Record<JourneyKind, string> = {
+  lead: 'the lead buys, replies or unsubscribes',
+  buyer: 'the buyer replies, unsubscribes or is given the money back',
+};
 
 /**
  * Starts the workflow of an enrollment at its row's step; when it runs already, nothing happens. Starting too often is
@@ -73,10 +84,10 @@ export async function startJourney(
   journey: StartableJourney,
   limits: SendingLimits = unlimited(),
 ): Promise<boolean> {
-  const { enrollmentId, campaignId, step } = journey;
+  const { enrollmentId, journey: kind = 'lead', campaignId, step } = journey;
   const start = () =>
-    client.workflow.start<LeadJourney>('leadJourney', {
-      workflowId: journeyWorkflowId(enrollmentId),
+    client.workflow.start<LeadJourney>(JOURNEY_WORKFLOWS[kind], {
+      workflowId: journeyWorkflowId(enrollmentId, kind),
       taskQueue: JOURNEYS_QUEUE,
       args: [{ enrollmentId, step, route: routeOf(journey, limits) }],
       workflowIdConflictPolicy: 'USE_EXISTING',
@@ -84,8 +95,9 @@ export async function startJourney(
       workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
       typedSearchAttributes: [{ key: campaignIdAttribute, value: campaignId }],
       memo: { step },
-      staticSummary: `Follows one lead through ${journey.steps} steps`,
-      staticDetails: `Enrollment \`${enrollmentId}\` in campaign \`${campaignId}\`. Sends a step, waits for the next, ends when the lead buys, replies or unsubscribes. Why and until when it waits stands in the current details.`,
+      staticSummary:
+        kind === 'lead' ? `Follows one lead through ${journey.steps} steps` : 'Follows one buyer after the purchase',
+      staticDetails: `Enrollment \`${enrollmentId}\` in campaign \`${campaignId}\`. Sends a step, waits for the next, ends when ${ENDS_WHEN[kind]}. Why and until when it waits stands in the current details.`,
     });
   try {
     await call(client, start);
@@ -105,18 +117,23 @@ export async function startJourney(
 export async function lookAfter(client: Client, db: Db, journey: StartableJourney, log: Log): Promise<void> {
   const { enrollmentId } = journey;
   if (!(await startJourney(client, journey, await currentLimits(db))))
-    return await adoptEnding(client, db, enrollmentId, log);
-  const handle = client.workflow.getHandle(journeyWorkflowId(enrollmentId));
+    return await adoptEnding(client, db, journey, log);
+  const handle = client.workflow.getHandle(journeyWorkflowId(enrollmentId, journey.journey));
   const { raw } = await call(client, () => handle.describe());
   // It will look at its row by itself, and a wake would cost a needless touch afterwards.
   if (raw.pendingWorkflowTask != null || (raw.pendingActivities ?? []).length > 0) return;
-  await signalJourney(client, { enrollmentId, outcome: null, signalAt: new Date() });
+  await signalJourney(client, { ...journey, outcome: null, signalAt: new Date() });
 }
 
-async function adoptEnding(client: Client, db: Db, enrollmentId: string, log: Log): Promise<void> {
+async function adoptEnding(
+  client: Client,
+  db: Db,
+  { enrollmentId, journey }: StartableJourney,
+  log: Log,
+): Promise<void> {
   // It may just have ended together with its row.
   if ((await startableJourney(db, enrollmentId)) === null) return;
-  const handle = client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId));
+  const handle = client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId, journey));
   const result = await call(client, () => handle.result());
   const outcome: Outcome = OUTCOMES.find((known) => known === result?.outcome) ?? 'cancelled';
   await stopEnrollments(db, {
@@ -132,7 +149,7 @@ async function adoptEnding(client: Client, db: Db, enrollmentId: string, log: Lo
 /** Tells the workflow of an enrollment what its row says. A workflow that has closed, or never started, needs no telling. */
 export async function signalJourney(client: Client, signal: PendingSignal): Promise<void> {
   // By workflow id only: a run id would miss the run that has continued as new meanwhile.
-  const handle = client.workflow.getHandle(journeyWorkflowId(signal.enrollmentId));
+  const handle = client.workflow.getHandle(journeyWorkflowId(signal.enrollmentId, signal.journey));
   const { outcome } = signal;
   try {
     await call(client, () => (outcome === null ? handle.signal(wakeSignal) : handle.signal(stopSignal, { outcome })));
@@ -161,12 +178,12 @@ export async function startTestSend(client: Client, test: TestSendInput): Promis
  * its row knows what was sent.
  */
 export async function startTransactional(client: Client, mail: TransactionalInput): Promise<void> {
-  const { transactionalId, priority, fairnessKey } = mail;
+  const { transactionalId, stream = 'transactional', priority, fairnessKey } = mail;
   await call(client, () =>
     client.workflow.start<TransactionalMail>('transactionalMail', {
       workflowId: transactionalWorkflowId(transactionalId),
-      // Its workflow tasks run on this queue too: on the journeys' queue a backlog could stand before it (promise P8).
-      taskQueue: MAIL_QUEUES.transactional,
+      // An invoice's workflow tasks run on its queue too: on the journeys' queue a backlog could stand before it (promise P8).
+      taskQueue: stream === 'transactional' ? MAIL_QUEUES.transactional : JOURNEYS_QUEUE,
       args: [mail],
       workflowIdConflictPolicy: 'USE_EXISTING',
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
@@ -240,9 +257,19 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
         later('transactional', id, async () => {
           const mail = await startableTransactional(db, id);
           if (mail === null) return;
-          const weight = transactionalWeight(await currentLimits(db), mail.fairnessKey);
+          const weight = transactionalWeight(await currentLimits(db), mail);
           await startTransactional(client, { ...mail, ...weight });
           await markTransactionalStarted(db, [id]);
+        });
+      }
+    },
+    startConfirmations: (ids) => {
+      for (const id of ids) {
+        later('confirmation', id, async () => {
+          const request = await pendingRequest(db, id);
+          if (request === null) return;
+          await keepRequestGoing(client, request);
+          await markRequestsTold(db, [request]);
         });
       }
     },

@@ -3,7 +3,7 @@ import { temporal } from '@temporalio/proto';
 import type { Db } from '../db/client';
 import { currentLimits } from '../db/limits';
 import { queueLimits, type SendingLimits, weightOf } from '../domain/limits';
-import { STREAMS } from '../domain/streams';
+import { STREAMS, type Stream } from '../domain/streams';
 import { MAIL_QUEUES } from '../workflows/contract';
 import { call } from './client';
 import type { Log } from './log';
@@ -64,8 +64,11 @@ export async function keepLimits(client: Client, db: Db, log: Log, applied: Appl
   applied.at = Date.now();
 }
 
-/** The weight of a mail of the transactional stream, as a part of its workflow's input. */
-export function transactionalWeight(limits: SendingLimits, fairnessKey: string): { fairnessWeight?: number } {
-  const fairnessWeight = weightOf(limits.transactional, fairnessKey);
+/** The weight of a mail outside any journey, as a part of its workflow's input. */
+export function transactionalWeight(
+  limits: SendingLimits,
+  { stream, fairnessKey }: { stream: Stream; fairnessKey: string },
+): { fairnessWeight?: number } {
+  const fairnessWeight = weightOf(limits[stream], fairnessKey);
   return fairnessWeight === undefined ? {} : { fairnessWeight };
 }

@@ -1,15 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
+import { Duration } from 'luxon';
 import { forgetOldFaults } from '../db/breaker';
 import type { Db } from '../db/client';
+import { leaseRequests, markRequestsTold } from '../db/confirmation-outbox';
+import { forgetRequests } from '../db/confirmations';
 import { wakeHeld, wakeProbes } from '../db/holds';
 import { forgetIdempotencyKeys, KEEP_ANSWERS_MS } from '../db/idempotency';
 import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/imports';
+import { dropJournal, type Journal } from '../db/journal';
 import { currentLimits } from '../db/limits';
 import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
+import { closeUnconfirmedRequests } from '../db/own-page';
+import { enforceRetention, type RetentionSettings } from '../db/retention';
+import { forgetSessions } from '../db/staff-sessions';
 import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends';
+import { forgetThrottles } from '../db/throttle';
 import { forgetTransactionalAddresses, leaseTransactional, markTransactionalStarted } from '../db/transactional';
+import { COUNTED_MS } from '../domain/confirmation';
 import { type AlertMail, tellOperators } from './alerts';
+import { keepRequestGoing } from './confirmations';
 import { lookAfter, signalJourney, startImport, startJourney, startTestSend, startTransactional } from './journeys';
 import { type AppliedLimits, keepLimits, transactionalWeight } from './limits';
 import type { Log } from './log';
@@ -27,6 +37,12 @@ export interface ReconcilerOptions {
   watchAgainMs?: number;
   /** Who is told by mail when sending is stopped; nobody where it is left out. */
   alertMail?: AlertMail;
+  /** How long (ISO 8601) what nobody confirmed is kept after its link has expired; P7D where it is left out. */
+  unconfirmedKept?: string;
+  /** Where stops, suppressions and erasures are written down outside Postgres; nowhere where it is left out. */
+  journal?: Journal | undefined;
+  /** How those are erased whose time is over; nobody is where it is left out. */
+  retention?: RetentionSettings;
 }
 
 const BATCH = 500;
@@ -46,6 +62,15 @@ const LATE_BOUNCES_MS = 30 * 24 * 60 * 60_000;
 /** What spoke against our sending, and what was sent on a day, is kept this long (ms): well beyond what rates look at. */
 const OLD_FAULTS_MS = 90 * 24 * 60 * 60_000;
 
+/** How often it is looked for leads whose time is over (ms). */
+const RETENTION_EVERY_MS = 5 * 60_000;
+
+/** Without a journal, what was noted for one goes after this time (ms). */
+const UNWANTED_JOURNAL_MS = 7 * 24 * 60 * 60_000;
+
+/** How often something was tried counts for no stretch of time as long as this (ms). */
+const OLD_TRIES_MS = 48 * 60 * 60_000;
+
 /** What one round has done, by count. */
 export interface Round {
   started: number;
@@ -64,6 +89,7 @@ export interface Round {
 export async function runReconciler(options: ReconcilerOptions, signal: AbortSignal): Promise<void> {
   const { everyMs = 2_000, log } = options;
   let tidied = 0;
+  let enforced = 0;
   const applied: AppliedLimits = { limits: null, at: 0 };
   while (!signal.aborted) {
     let busy = false;
@@ -72,11 +98,22 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
       busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= BATCH;
       if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
       await keepLimits(options.client, options.db, log, applied);
+      // In a demonstration, where months are minutes, so much more often.
+      if (Date.now() - enforced >= RETENTION_EVERY_MS / (options.retention?.timeFactor ?? 1)) {
+        const more = await keepToRetention(options);
+        busy ||= more;
+        if (!more) enforced = Date.now();
+      }
       if (Date.now() - tidied >= TIDY_EVERY_MS) {
         await deleteOrphanChunks(options.db, ORPHAN_MS);
         await forgetIdempotencyKeys(options.db, KEEP_ANSWERS_MS);
         await forgetTransactionalAddresses(options.db, LATE_BOUNCES_MS);
         await forgetOldFaults(options.db, OLD_FAULTS_MS);
+        await forgetUnconfirmed(options);
+        await forgetThrottles(options.db, OLD_TRIES_MS, new Date());
+        await closeUnconfirmedRequests(options.db, new Date());
+        if (options.journal === undefined) await dropJournal(options.db, UNWANTED_JOURNAL_MS, new Date());
+        await forgetSessions(options.db, new Date());
         tidied = Date.now();
       }
     } catch (error) {
@@ -92,6 +129,23 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
   }
 }
 
+/** Erases whose time is over. @returns whether there are more */
+async function keepToRetention({ db, log, retention }: ReconcilerOptions): Promise<boolean> {
+  if (retention === undefined) return false;
+  const { erased, receivedLate, destroyed, failed, more } = await enforceRetention(db, retention, new Date());
+  for (const { leadId, code } of failed) log.error({ leadId, code }, 'a lead whose time is over could not be erased');
+  if (erased + receivedLate + destroyed > 0)
+    log.info({ erased, receivedLate, destroyed }, 'erased what was kept long enough');
+  return more;
+}
+
+async function forgetUnconfirmed({ db, unconfirmedKept = 'P7D', retention }: ReconcilerOptions): Promise<void> {
+  const now = new Date();
+  const keptMs = Duration.fromISO(unconfirmedKept).toMillis() / (retention?.timeFactor ?? 1);
+  const countedSince = new Date(now.getTime() - COUNTED_MS);
+  await forgetRequests(db, { keptUntil: new Date(now.getTime() - keptMs), countedSince, now });
+}
+
 /** One round. @throws what Postgres or Temporal said of the first failure; the rest of the round was done all the same */
 export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> {
   const { client, db, log, alertMail, graceMs = 15 * 60_000, watchAgainMs = 15 * 60_000 } = options;
@@ -102,10 +156,13 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
   const woken = (await wakeHeld(db, BATCH, new Date())) + (await wakeProbes(db, new Date(), LEASE_MS));
   await tellOperators(db, log, alertMail);
 
+  // What the workers have stopped, and what could not be written before.
+  await options.journal?.keep();
+
   // First, so that no backlog of journeys stands before it (promise P8).
   const mails = await leaseTransactional(db, BATCH, LEASE_MS, graceMs);
   const startedMails = await each(mails, failures, (mail) =>
-    startTransactional(client, { ...mail, ...transactionalWeight(limits, mail.fairnessKey) }),
+    startTransactional(client, { ...mail, ...transactionalWeight(limits, mail) }),
   );
   await markTransactionalStarted(
     db,
@@ -118,6 +175,11 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
     db,
     started.map((journey) => journey.enrollmentId),
   );
+
+  const requests = await leaseRequests(db, BATCH, LEASE_MS, graceMs);
+  const kept = await each(requests, failures, (request) => keepRequestGoing(client, request));
+  await markRequestsTold(db, kept);
+  const asked = kept.filter((request) => request.state === 'pending').length;
 
   const tests = await leaseUnstartedTestSends(db, BATCH, LEASE_MS);
   const startedTests = await each(tests, failures, (test) => startTestSend(client, test));
@@ -139,8 +201,8 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
 
   if (failures.length > 0) throw failures[0];
   return {
-    started: started.length,
-    signalled: signalled.length,
+    started: started.length + asked,
+    signalled: signalled.length + kept.length - asked,
     watched: watched.length,
     woken,
     imports: imports.length,

@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { ConfigError, readConfig } from '../config';
+import path, { join } from 'node:path';
+import { ConfigError, deriveKey, readConfig } from '../config';
 import { MAIL_TOKEN_LENGTH } from '../domain/mail-token';
 
 const SOUND = {
@@ -264,4 +264,67 @@ describe('DKIM keys', () => {
       'RECUERDA_DKIM_KEYS must be a list such as shop.example:s1:/run/secrets/dkim.pem',
     ]);
   });
+});
+
+test('a secret may stand in a file, and not in both places', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'recuerda-config-'));
+  const file = join(folder, 'secret');
+  writeFileSync(file, `${SOUND.RECUERDA_SECRET}\n`);
+  try {
+    const { RECUERDA_SECRET: _, ...rest } = SOUND;
+    expect(readConfig({ ...rest, RECUERDA_SECRET_FILE: file }).addressKeys).toEqual(readConfig(SOUND).addressKeys);
+    expect(() => readConfig({ ...SOUND, RECUERDA_SECRET_FILE: file })).toThrow('RECUERDA_SECRET_FILE');
+    expect(() => readConfig({ ...rest, RECUERDA_SECRET_FILE: join(folder, 'none') })).toThrow('RECUERDA_SECRET_FILE');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('what is said of people and their data is read, and checked', () => {
+  const { publicKey } = generateKeyPairSync('x25519');
+  const x = publicKey.export({ format: 'jwk' }).x ?? '';
+  const config = readConfig({
+    ...SOUND,
+    RECUERDA_EVIDENCE_PUBLIC_KEY: x,
+    RECUERDA_FREQUENCY_CAP: '4/P30D',
+    RECUERDA_RETENTION_RAW_MAIL: 'P1M',
+    RECUERDA_CORS_ORIGINS: 'https://shop.example, https://www.shop.example',
+    RECUERDA_TRUSTED_PROXIES: '10.0.0.0/8',
+  });
+  expect(config.evidencePublicKey?.asymmetricKeyType).toBe('x25519');
+  expect(config.frequencyCap).toEqual({ mails: 4, within: 'P30D' });
+  expect(config.retention).toEqual({ rawMail: 'P1M', unconfirmed: 'P7D', evidence: 'P3Y' });
+  expect(config.corsOrigins).toEqual(['https://shop.example', 'https://www.shop.example']);
+  expect(config.trustedProxies).toEqual(['10.0.0.0/8']);
+  const faulty = {
+    RECUERDA_EVIDENCE_PUBLIC_KEY: 'short',
+    WEBHOOK_STANDARD_SECRET: 'whsec_c2hvcnQ=',
+    RECUERDA_FREQUENCY_CAP: 'a few',
+    RECUERDA_RETENTION_RAW_MAIL: '90 days',
+    RECUERDA_CORS_ORIGINS: 'https://shop.example/path',
+  };
+  for (const [name, value] of Object.entries(faulty)) {
+    expect(() => readConfig({ ...SOUND, [name]: value })).toThrow(name);
+  }
+});
+
+test('derived keys differ by purpose, and stay when a newer token key is listed', () => {
+  const { masterKey } = readConfig(SOUND);
+  expect(deriveKey(masterKey, 'one')).not.toEqual(deriveKey(masterKey, 'another'));
+  expect(readConfig({ ...SOUND, RECUERDA_TOKEN_KEYS: `3:${'cd'.repeat(16)}` }).masterKey).toEqual(masterKey);
+});
+
+test.each([
+  ['10.0.0.0/8', true],
+  ['127.0.0.1, 2001:db8::/32', true],
+  ['0.0.0.0/0', false],
+  ['::/0', false],
+  ['10.0.0.0/33', false],
+  ['10.0.0.0/8/8', false],
+  ['10.0.0.0/', false],
+  ['proxy.shop.example', false],
+])('proxies %s are believed: %p', (value, sound) => {
+  const read = () => readConfig({ ...SOUND, RECUERDA_TRUSTED_PROXIES: value });
+  if (sound) expect(read().trustedProxies).toEqual(value.split(', '));
+  else expect(read).toThrow('RECUERDA_TRUSTED_PROXIES');
 });

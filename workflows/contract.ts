@@ -1,4 +1,5 @@
 import { defineQuery, defineSignal } from '@temporalio/workflow';
+import type { JourneyKind } from '../domain/journeys';
 import { type SendingLimits, weightOf } from '../domain/limits';
 import type { Outcome } from '../domain/outcomes';
 import { type Stream, streamOfStep } from '../domain/streams';
@@ -28,7 +29,10 @@ export interface Route {
 /** The route of an enrollment's next touch; `infoAgain`: the information was asked for once more. */
 export function routeOf(
   touch: {
+    /** `lead` where it is left out. */
+    journey?: JourneyKind;
     step: number;
+    /** One past the last. */
     steps: number;
     infoAgain: boolean;
     priority: number;
@@ -38,7 +42,7 @@ export function routeOf(
 ): Route {
   const { step, steps, infoAgain, priority, fairnessKey } = touch;
   if (!infoAgain && step >= steps) return { queue: JOURNEYS_QUEUE, priority, fairnessKey };
-  const stream = streamOfStep(infoAgain ? 0 : step);
+  const stream = streamOfStep(infoAgain ? 0 : step, touch.journey);
   const fairnessWeight = weightOf(limits[stream], fairnessKey);
   const route = { queue: MAIL_QUEUES[stream], priority, fairnessKey };
   return fairnessWeight === undefined ? route : { ...route, fairnessWeight };
@@ -48,7 +52,7 @@ export function routeOf(
 export const CAMPAIGN_ID_ATTRIBUTE = 'CampaignId';
 export const OUTCOME_ATTRIBUTE = 'Outcome';
 
-/** Input of `leadJourney`, and all of its state: a run is one touch, and hands this to the next. */
+/** Input of `leadJourney` and `buyerJourney`, and all of its state: a run is one touch, and hands this to the next. */
 export interface JourneyInput {
   enrollmentId: string;
   /** The step this run is to send; one past the last means: conclude as `exhausted`. */
@@ -64,7 +68,13 @@ export interface JourneyResult {
   step: number;
 }
 
+/** Of `leadJourney`, and of `buyerJourney`, which is the same at its own pace and with mails of its own. */
 export type LeadJourney = (input: JourneyInput) => Promise<JourneyResult>;
+/** The workflow type of each kind of journey. */
+export const JOURNEY_WORKFLOWS = { lead: 'leadJourney', buyer: 'buyerJourney' } as const satisfies Record<
+  JourneyKind,
+  string
+>;
 export type LeadImport = (input: { importId: string }) => Promise<{ state: 'completed' | 'failed' }>;
 export interface TestSendInput {
   testSendId: string;
@@ -73,13 +83,37 @@ export interface TestSendInput {
 }
 export type TestSend = (input: TestSendInput) => Promise<{ state: 'accepted' | 'refused' }>;
 export type TransactionalMail = (input: TransactionalInput) => Promise<{ state: string }>;
-/** A `Route` without its queue, which is always the transactional one. */
+/** A `Route` by its stream. */
 export interface TransactionalInput {
   transactionalId: string;
+  /** `transactional` where it is left out. */
+  stream?: 'transactional' | 'requested';
   priority: number;
   fairnessKey: string;
   fairnessWeight?: number;
 }
+
+/** Asks somebody to confirm what they sent by a form (double opt-in), and waits for that. */
+export type DoubleOptIn = (input: DoubleOptInInput) => Promise<{ state: RequestEnd }>;
+export interface DoubleOptInInput {
+  requestId: string;
+}
+/** `erased`: nothing is known of it any more. */
+export type RequestEnd = 'confirmed' | 'expired' | 'withdrawn' | 'erased';
+
+/** What `lookAtRequest` and `doubleOptIn` say to each other. `now` is workflow time, ms since the epoch. */
+export interface LookAtRequestInput {
+  requestId: string;
+  now: number;
+}
+export type LookAtRequestResult =
+  | { kind: 'ended'; state: RequestEnd }
+  /** To be looked at again at the first of these times (ms since the epoch); `mail` is on its way. */
+  | { kind: 'waits'; remindAt: number | null; expiresAt: number; mail: TransactionalInput | null };
+
+/** The page, or whoever else decided it, has written down how a request ended. */
+export const confirmedSignal = defineSignal('confirmed');
+export const withdrawnSignal = defineSignal('withdrawn');
 
 /** What `sendTransactional` and `transactionalMail` say to each other. `now` is workflow time, ms since the epoch. */
 export interface SendTransactionalInput {
@@ -89,10 +123,15 @@ export interface SendTransactionalInput {
 export type SendTransactionalResult =
   /** For good. */
   | { kind: 'settled'; state: 'accepted' | 'rejected' | 'deferred' | 'unknown' | 'erased' }
-  /** Not now: come again at this time (ms since the epoch). */
-  | { kind: 'again'; at: number; reason: 'deferred' | 'daily-cap' | 'paused' | 'not-due' };
+  /** Not now: come again at this time (ms since the epoch); where a `stream` is named, on its queue. */
+  | {
+      kind: 'again';
+      at: number;
+      reason: 'deferred' | 'daily-cap' | 'paused' | 'not-due';
+      stream?: 'transactional' | 'requested';
+    };
 
-/** What `sendStep` and `leadJourney` say to each other. `now` is workflow time, ms since the epoch. */
+/** What `sendStep` and the journeys say to each other. `now` is workflow time, ms since the epoch. */
 export interface SendStepInput {
   enrollmentId: string;
   step: number;
@@ -107,7 +146,14 @@ export type SendStepResult =
   | { kind: 'concluded'; outcome: Outcome; step: number };
 
 /** Why a journey waits; the Temporal UI shows it. */
-export type WaitReason = 'cadence' | 'not-due' | 'send-window' | 'daily-cap' | 'deferred' | 'late-answer';
+export type WaitReason =
+  | 'cadence'
+  | 'not-due'
+  | 'send-window'
+  | 'daily-cap'
+  | 'frequency-cap'
+  | 'deferred'
+  | 'late-answer';
 
 export interface ConcludeInput {
   enrollmentId: string;
@@ -128,13 +174,17 @@ export interface JourneyProgress {
 }
 export const progressQuery = defineQuery<JourneyProgress>('progress');
 
-const JOURNEY_PREFIX = 'lead-journey/';
+const JOURNEY_PREFIXES = { lead: 'lead-journey/', buyer: 'buyer-journey/' } as const satisfies Record<
+  JourneyKind,
+  string
+>;
 const IMPORT_PREFIX = 'lead-import/';
 const TEST_SEND_PREFIX = 'test-send/';
 const TRANSACTIONAL_PREFIX = 'transactional/';
+const DOUBLE_OPT_IN_PREFIX = 'double-opt-in/';
 
-export function journeyWorkflowId(enrollmentId: string): string {
-  return JOURNEY_PREFIX + enrollmentId;
+export function journeyWorkflowId(enrollmentId: string, journey: JourneyKind = 'lead'): string {
+  return JOURNEY_PREFIXES[journey] + enrollmentId;
 }
 
 export function importWorkflowId(importId: string): string {
@@ -147,4 +197,8 @@ export function testSendWorkflowId(testSendId: string): string {
 
 export function transactionalWorkflowId(transactionalId: string): string {
   return TRANSACTIONAL_PREFIX + transactionalId;
+}
+
+export function doubleOptInWorkflowId(requestId: string): string {
+  return DOUBLE_OPT_IN_PREFIX + requestId;
 }

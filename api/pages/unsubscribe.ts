@@ -1,5 +1,6 @@
 import type { SenderNames } from '../../db/senders';
 import { escapeHtml, htmlPage } from './html';
+import { moreChoices } from './own-page';
 
 export type UnsubscribeScope = 'all' | 'campaign';
 
@@ -181,7 +182,7 @@ export function pageLanguage(tag: string): PageLanguage {
 }
 
 /** What should stop? Opening it changes nothing; its buttons are forms, so it works without JavaScript. */
-export function askPage(lang: PageLanguage, names: SenderNames | null): string {
+export function askPage(lang: PageLanguage, names: SenderNames | null, ownPageUrl: string): string {
   const words: Words = WORDS[lang];
   return htmlPage(
     lang,
@@ -191,7 +192,8 @@ ${names === null ? '' : paragraph(words.about(names))}
 ${paragraph(words.choose)}
 ${button('all', 'main', words.all)}
 ${button('campaign', 'other', words.only(names?.product ?? null))}
-${paragraph(words.orders)}`,
+${paragraph(words.orders)}
+${moreChoices(lang, ownPageUrl)}`,
   );
 }
 
@@ -201,6 +203,7 @@ export function donePage(
   names: SenderNames | null,
   scope: UnsubscribeScope,
   hasInFlight: boolean,
+  ownPageUrl: string,
 ): string {
   const words: Words = WORDS[lang];
   const said = scope === 'all' ? words.doneAll(names?.company ?? null) : words.doneOnly(names?.product ?? null);
@@ -211,7 +214,8 @@ export function donePage(
 ${paragraph(said)}
 ${hasInFlight ? paragraph(words.inFlight) : ''}
 ${scope === 'all' ? '' : paragraph(words.more) + button('all', 'other', words.all)}
-${paragraph(words.orders)}`,
+${paragraph(words.orders)}
+${moreChoices(lang, ownPageUrl)}`,
   );
 }
 

@@ -1,12 +1,14 @@
 import { Type } from 'typebox';
 import { WEEKDAYS } from '../../domain/campaign';
+import { JOURNEY_KINDS } from '../../domain/journeys';
 import { Problem } from '../../domain/problem';
 import { type PlannedMoment, type Rehearsal, rehearseJourney } from '../../domain/rehearsal';
-import { stepContent, wholeContent } from '../campaign-content';
+import { buyerStepContent, stepContent, wholeContent } from '../campaign-content';
 import type { Api, ApiContext } from '../context';
 import { invalidField, problemResponses } from '../problems';
 import {
   askedBefore,
+  boughtBefore,
   composeSample,
   EXAMPLE_ENROLLMENT_ID,
   SAMPLE_FIELDS,
@@ -68,6 +70,7 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
   app.post(
     '/campaigns/:id/preview',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'previewStep',
         tags: ['campaigns'],
@@ -77,7 +80,17 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
           'unsubscribed by trying it. Of a draft, the step itself must be sound; what is wrong elsewhere is in `problems`.',
         params: idParams('The campaign.'),
         body: Type.Object(
-          { step: StepField, version: VersionField, ...SAMPLE_FIELDS },
+          {
+            step: StepField,
+            journey: Type.Optional(
+              Type.Enum(JOURNEY_KINDS, {
+                default: 'lead',
+                description: 'Of the mails to leads, or to buyers after the purchase, of which step 0 is the thanks.',
+              }),
+            ),
+            version: VersionField,
+            ...SAMPLE_FIELDS,
+          },
           { additionalProperties: false, examples: [{ step: 1, lead: { name: 'Ana García' } }] },
         ),
         response: {
@@ -88,16 +101,20 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
     },
     async (request) => {
       const { id } = request.params;
-      const { step, version = 'draft' } = request.body;
+      const { step, journey = 'lead', version = 'draft' } = request.body;
       const now = clock();
-      const { problems, ...content } = await stepContent(db, id, version, step, now);
+      const contentOf = journey === 'lead' ? stepContent : buyerStepContent;
+      const { problems, ...content } = await contentOf(db, id, version, step, now);
       const sample = await sampleOf(db, id, content.definition, request.body);
+      const { timeZone } = sample.lead;
       const requestedAt =
-        sample.requestedAt ?? askedBefore(step, content.definition.cadence, sample.lead.timeZone, now);
+        journey === 'lead'
+          ? (sample.requestedAt ?? askedBefore(step, content.definition.cadence, timeZone, now))
+          : boughtBefore(content.definition, step, timeZone, now);
       const message = await composeSample(
         content,
         { ...sample, requestedAt },
-        { campaignId: id, step, enrollmentId: EXAMPLE_ENROLLMENT_ID, date: now },
+        { campaignId: id, step, journey, enrollmentId: EXAMPLE_ENROLLMENT_ID, date: now },
         config,
       );
       const { subject, html, text, headers } = message;
@@ -109,6 +126,7 @@ export function campaignPreviewRoutes(app: Api, { db, config, clock }: ApiContex
   app.post(
     '/campaigns/:id/rehearsal',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'rehearseCampaign',
         tags: ['campaigns'],

@@ -12,11 +12,12 @@ import {
 import { cancelCampaign } from '../../db/cancellations';
 import { pauseCampaign, resumeCampaign } from '../../db/pauses';
 import { campaignStats } from '../../db/stats';
-import { templatesFrom } from '../../db/transactional-templates';
+import { takenSenders } from '../../db/transactional-templates';
 import { CampaignDefinition, CampaignDraft } from '../../domain/campaign';
 import { OUTCOMES } from '../../domain/outcomes';
 import { preparePublication } from '../../mail/compose/compile';
-import { TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
+import { unnamedSource } from '../../mail/compose/named-source';
+import { BUYER_VARIABLES, TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
 import { notPublishable } from '../campaign-content';
 import type { Api, ApiContext } from '../context';
 import { jsonParser } from '../json-body';
@@ -70,6 +71,25 @@ const Count = (description: string) => Type.Integer({ minimum: 0, description })
 const OutcomeCounts = (description: string) =>
   Type.Object(Object.fromEntries(OUTCOMES.map((outcome) => [outcome, Type.Integer({ minimum: 0 })])), { description });
 
+const StatsBuyers = Type.Object(
+  {
+    enrolled: Count('Journeys that followed a purchase, open and ended.'),
+    open: Count('Those that have not ended.'),
+    onConsent: Count('Those whose marketing rests on a consent.'),
+    onSoftOptIn: Count('Those whose marketing rests on a recorded soft opt-in.'),
+    outcomes: OutcomeCounts('The ended ones, by how they ended.'),
+    steps: Type.Array(
+      Type.Object({
+        step: Type.Integer({ description: '0 is the thanks.' }),
+        accepted: Count('Messages that the mail server took.'),
+        unknown: Count('Messages of which a crash left open whether the mail server took them.'),
+        rejected: Count('Messages that the mail server refused.'),
+      }),
+    ),
+  },
+  { description: 'What came after purchases; the numbers above are of leads only.' },
+);
+
 const Stats = Type.Object({
   campaignId: Id('The campaign.'),
   at: Time('The moment that the numbers are of.'),
@@ -94,11 +114,16 @@ const Stats = Type.Object({
       ended: OutcomeCounts('Enrollments that ended with this as the last step that was dealt with.'),
     }),
   ),
+  buyers: StatsBuyers,
 });
 
 const Vocabulary = Type.Object({
   variables: Type.Array(
     Type.Object({ path: Type.String({ description: '`*` stands for any name.' }), doc: Type.String() }),
+  ),
+  buyerVariables: Type.Array(
+    Type.Object({ path: Type.String({ description: '`*` stands for any name.' }), doc: Type.String() }),
+    { description: 'The same for the mails to buyers (`afterPurchase`).' },
   ),
   filters: Type.Array(Type.Object({ name: Type.String(), doc: Type.String() }), {
     description: 'Ours, beside those of Liquid.',
@@ -111,8 +136,9 @@ const draftCheck = Compile(CampaignDraft as TSchema);
 const STEPS_HELP = `Subjects, MJML and texts are Liquid templates. They can print: ${TEMPLATE_VARIABLES.map(({ path }) => `\`${path}\``).join(', ')}; \`GET /v1/template-variables\` explains each.`;
 
 const EXAMPLE_MJML = `<mjml><mj-body><mj-section><mj-column><mj-text>
-  <p>Hello {{ lead.firstName }}, you asked us about {{ product.name }}: <a href="{{ product.url }}">here it is</a>.</p>
-  <p>{{ sender.legalName }}, {{ sender.postalAddress }}. <a href="{{ unsubscribeUrl }}">Unsubscribe</a></p>
+  <p>Hello {{ lead.firstName }}, you asked us about {{ product.name }}: <a href="{{ product.url }}">here it is</a>.
+  {% if consent.source %}We know you from: {{ consent.source }}.{% endif %}</p>
+  <p>{{ sender.legalName }} ({{ sender.taxId }}), {{ sender.postalAddress }}. <a href="{{ privacyUrl }}">Privacy</a>. <a href="{{ unsubscribeUrl }}">Unsubscribe</a></p>
 </mj-text></mj-column></mj-section></mj-body></mjml>`;
 
 /** For the reference: it can be published as it is. */
@@ -125,6 +151,7 @@ const EXAMPLE: CampaignDraft = {
     replyTo: 'ann@shop.example',
     legalName: 'Boot Shop Ltd',
     postalAddress: '1 High Street, Dublin, Ireland',
+    taxId: 'IE0000000A',
     privacyUrl: 'https://shop.example/privacy',
   },
   locale: 'en',
@@ -142,6 +169,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
     '/campaigns',
     {
       bodyLimit: BODY_LIMIT_BYTES,
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'createCampaign',
         tags: ['campaigns'],
@@ -160,6 +188,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.get(
     '/campaigns',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'listCampaigns',
         tags: ['campaigns'],
@@ -179,6 +208,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.get(
     '/campaigns/:id',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'getCampaign',
         tags: ['campaigns'],
@@ -194,6 +224,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.get(
     '/campaigns/:id/versions/:version',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'getCampaignVersion',
         tags: ['campaigns'],
@@ -216,6 +247,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
       '/campaigns/:id',
       {
         bodyLimit: BODY_LIMIT_BYTES,
+        config: { scopes: ['marketing'] },
         schema: {
           operationId: 'updateCampaign',
           tags: ['campaigns'],
@@ -231,7 +263,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
             {
               additionalProperties: true,
               description: 'Any of the fields of a draft.',
-              examples: [{ cadence: { min: 'P1M' }, sender: { taxId: null } }],
+              examples: [{ cadence: { min: 'P1M' }, sender: { requestedAddress: null } }],
             },
           ),
           response: { 200: { ...CampaignAnswer, description: 'As it is now.' }, ...problemResponses('not-found') },
@@ -252,6 +284,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.post(
     '/campaigns/:id/publish',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'publishCampaign',
         tags: ['campaigns'],
@@ -263,7 +296,17 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
         params: idParams('The campaign.'),
         response: {
           201: Type.Object(
-            { campaignId: Id('The campaign.'), version: Type.Integer({ description: 'The new version.' }) },
+            {
+              campaignId: Id('The campaign.'),
+              version: Type.Integer({ description: 'The new version.' }),
+              warnings: Type.Array(
+                Type.Object({
+                  pointer: Type.String({ description: 'JSON pointer (RFC 6901) into the draft.' }),
+                  detail: Type.String(),
+                }),
+                { description: 'What kept nothing from being published, and keeps files from being imported.' },
+              ),
+            },
             { description: 'It is published.' },
           ),
           ...problemResponses('not-found', 'campaign-cancelled', 'not-publishable'),
@@ -274,19 +317,23 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
       const { id } = request.params;
       const { draft } = await findCampaign(db, id);
       const prepared = await preparePublication(draft, clock());
-      const problems = ['problems' in prepared ? prepared.problems : [], await templatesFrom(db, draft.sender)].flat();
+      const problems = ['problems' in prepared ? prepared.problems : [], await takenSenders(db, id, draft)].flat();
       if ('problems' in prepared || problems.length > 0) throw notPublishable(problems);
-      const version = await publishVersion(db, id, prepared.definition, prepared.steps);
+      const version = await publishVersion(db, id, prepared.definition, prepared.steps, prepared.afterPurchase);
+      const [information] = prepared.steps;
+      const warnings =
+        information === undefined ? [] : unnamedSource(prepared.definition, information, prepared.steps.length);
       return await reply
         .code(201)
         .header('location', `/v1/campaigns/${id}/versions/${version}`)
-        .send({ campaignId: id, version });
+        .send({ campaignId: id, version, warnings });
     },
   );
 
   app.post(
     '/campaigns/:id/pause',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'pauseCampaign',
         tags: ['campaigns'],
@@ -307,6 +354,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.post(
     '/campaigns/:id/resume',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'resumeCampaign',
         tags: ['campaigns'],
@@ -327,6 +375,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.post(
     '/campaigns/:id/cancel',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'cancelCampaign',
         tags: ['campaigns'],
@@ -353,6 +402,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.get(
     '/campaigns/:id/stats',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'getCampaignStats',
         tags: ['campaigns'],
@@ -374,6 +424,7 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
   app.get(
     '/template-variables',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'listTemplateVariables',
         tags: ['campaigns'],
@@ -382,7 +433,12 @@ export function campaignRoutes(app: Api, { db, clock }: ApiContext): void {
         response: { 200: { ...Vocabulary, description: 'All of it.' }, ...problemResponses() },
       },
     },
-    async () => ({ variables: [...TEMPLATE_VARIABLES], filters: [...TEMPLATE_FILTERS], tags: [...TEMPLATE_TAGS] }),
+    async () => ({
+      variables: [...TEMPLATE_VARIABLES],
+      buyerVariables: [...BUYER_VARIABLES],
+      filters: [...TEMPLATE_FILTERS],
+      tags: [...TEMPLATE_TAGS],
+    }),
   );
 
   async function changed(id: string, inFlight: Static<typeof InFlight>[]): Promise<Static<typeof Changed>> {

@@ -3,8 +3,10 @@ import { type Static, Type } from 'typebox';
 import { type EnrollRequest, enroll, type Refusal } from '../../db/enrollments';
 import { type EnrollmentView, findEnrollment, listEnrollments } from '../../db/leads';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
+import { REFERRAL_CODE } from '../../db/referrals';
 import { type InFlight as InFlightMessage, stopEnrollments } from '../../db/stops';
 import { type ConsentEvidence, PURPOSES } from '../../domain/consent';
+import { JOURNEY_KINDS } from '../../domain/journeys';
 import { Problem } from '../../domain/problem';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
@@ -24,6 +26,8 @@ import {
   Time,
   timeZoneOf,
 } from '../schemas';
+
+const NO_CONTROL = '^[^\\u0000-\\u001f\\u007f]*$';
 
 const EnrollmentBody = Type.Object(
   {
@@ -57,6 +61,30 @@ const EnrollmentBody = Type.Object(
       { additionalProperties: false },
     ),
     requestedAt: Type.Optional(Time('When the lead asked; now when it is left out.')),
+    source: Type.Optional(
+      Type.Object(
+        {
+          page: Type.Optional(Type.String({ maxLength: 2000, pattern: NO_CONTROL, description: 'Where they asked.' })),
+          referrer: Type.Optional(Type.String({ maxLength: 2000, pattern: NO_CONTROL })),
+          utm: Type.Optional(
+            Type.Record(
+              Type.String({ pattern: '^(source|medium|campaign|term|content)$' }),
+              Type.String({ maxLength: 200, pattern: NO_CONTROL }),
+              { additionalProperties: false, examples: [{ source: 'instagram', campaign: 'spring' }] },
+            ),
+          ),
+        },
+        { additionalProperties: false, description: 'How they found you, for your statistics.' },
+      ),
+    ),
+    referralCode: Type.Optional(
+      Type.String({
+        pattern: REFERRAL_CODE.source,
+        description:
+          'The `ref` with which they came: a buyer’s personal link. One that is their own counts for nothing.',
+        examples: ['abcdefgh234567ab'],
+      }),
+    ),
     consent: Type.Optional(
       Type.Object(
         {
@@ -121,12 +149,14 @@ export const Enrollment = Type.Object({
   leadId: Id('The person.'),
   campaignId: Id('The campaign.'),
   version: Type.Integer({ description: 'The published version that it keeps to.' }),
+  journey: Type.Enum(JOURNEY_KINDS, { description: 'Whether it follows a lead, or a buyer after the purchase.' }),
+  orderId: Nullable(Type.String({ description: 'Of a buyer’s: the order that it follows.' })),
   state: Type.Enum(['active', 'paused', 'ended']),
   pausedBy: Nullable(Type.Enum(['campaign', 'enrollment'])),
   outcome: Nullable(OutcomeSchema),
   step: Type.Integer({ description: 'The step that comes next; one past the last while a late answer is waited for.' }),
   nextDueAt: NullableTime('When it falls due; null when it has ended.'),
-  requestedAt: Time('When the lead asked.'),
+  requestedAt: Time('When the lead asked; of a buyer’s: when they bought.'),
   enrolledAt: Time('When that reached us.'),
   endedAt: NullableTime('When it ended.'),
   inReview: Type.Boolean({
@@ -149,6 +179,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.post(
     '/campaigns/:id/enrollments',
     {
+      config: { scopes: ['marketing', 'forms'] },
       schema: {
         operationId: 'enroll',
         tags: ['enrollments'],
@@ -187,6 +218,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.get(
     '/campaigns/:id/enrollments',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'listEnrollments',
         tags: ['enrollments'],
@@ -198,6 +230,9 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
             ...PAGE_QUERY,
             state: Type.Optional(Type.Enum(['active', 'paused', 'ended'])),
             outcome: Type.Optional(OutcomeSchema),
+            journey: Type.Optional(
+              Type.Enum(JOURNEY_KINDS, { description: 'Only those of leads, or of buyers after the purchase.' }),
+            ),
           },
           { additionalProperties: false },
         ),
@@ -205,9 +240,9 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
       },
     },
     async (request) => {
-      const { limit = DEFAULT_LIMIT, cursor, state, outcome } = request.query;
+      const { limit = DEFAULT_LIMIT, cursor, state, outcome, journey } = request.query;
       const after = readCursor(cursor, Type.String({ format: 'uuid' }));
-      const rows = await listEnrollments(db, request.params.id, { state, outcome }, limit + 1, after);
+      const rows = await listEnrollments(db, request.params.id, { state, outcome, journey }, limit + 1, after);
       return pageOf(rows, limit, enrollmentAnswer, (row) => row.enrollmentId);
     },
   );
@@ -215,6 +250,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.get(
     '/enrollments/:id',
     {
+      config: { scopes: ['marketing', 'operator', 'privacy'] },
       schema: {
         operationId: 'getEnrollment',
         tags: ['enrollments'],
@@ -230,6 +266,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.post(
     '/enrollments/:id/pause',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'pauseEnrollment',
         tags: ['enrollments'],
@@ -252,6 +289,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.post(
     '/enrollments/:id/resume',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'resumeEnrollment',
         tags: ['enrollments'],
@@ -276,6 +314,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
   app.post(
     '/enrollments/:id/cancel',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'cancelEnrollment',
         tags: ['enrollments'],
@@ -307,7 +346,7 @@ export function enrollmentRoutes(app: Api, { db, journeys, config, clock }: ApiC
 }
 
 function enrollRequest(body: Static<typeof EnrollmentBody>, config: ApiContext['config'], now: Date): EnrollRequest {
-  const { lead, requestedAt, consent } = body;
+  const { lead, requestedAt, consent, source, referralCode } = body;
   const { address, name } = addressOf(lead.email, '/lead/email');
   return {
     hashes: hashesOf(address, config),
@@ -318,6 +357,8 @@ function enrollRequest(body: Static<typeof EnrollmentBody>, config: ApiContext['
     attributes: lead.attributes,
     requestedAt: requestedAt === undefined ? null : pastTime(requestedAt, '/requestedAt', now),
     consent: consent === undefined ? null : evidence(consent, now),
+    source,
+    referralCode,
   };
 }
 
@@ -331,6 +372,7 @@ function evidence(consent: NonNullable<Static<typeof EnrollmentBody>['consent']>
 
 const WHY_REFUSED: Record<Refusal['reason'], string> = {
   bought: 'This person has bought since they asked.',
+  withdrawn: 'This person has taken back what they had agreed to, and has not asked since.',
   objection:
     'This person has unsubscribed from all marketing mail. Nothing may be sent, not even on a new request handed over here; only they can ask for mail again.',
   complaint:

@@ -2,6 +2,7 @@ import multipart from '@fastify/multipart';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifySchemaCompiler } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
+import type { Db } from '../../db/client';
 import {
   campaignForImport,
   createImport,
@@ -14,6 +15,8 @@ import {
   storeUpload,
 } from '../../db/imports';
 import { PURPOSES, type Purpose } from '../../domain/consent';
+import { Problem } from '../../domain/problem';
+import { unnamedSource } from '../../mail/compose/named-source';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
 import { replay, reserveFor } from '../idempotency';
@@ -102,6 +105,12 @@ const SUMMARY = {
   timeZone: Type.String(),
   encoding: Type.String({ description: 'The encoding that was found.' }),
   bytes: Type.Integer({ description: 'The size of the file.' }),
+  sha256: Nullable(
+    Type.String({
+      description:
+        'SHA-256 of the file, hex. The file is not kept; the evidence of each consent names this, so that yours can be shown.',
+    }),
+  ),
   createdAt: Time('When the file was accepted.'),
   finishedAt: NullableTime('When it ended; null while it is running.'),
 };
@@ -129,7 +138,7 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
   app.post(
     '/campaigns/:id/imports',
     {
-      config: { idempotency: 'by-route' },
+      config: { scopes: ['marketing'], idempotency: 'by-route' },
       validatorCompiler: exceptTheBody,
       schema: {
         operationId: 'importLeads',
@@ -139,7 +148,9 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
           'Send the file as the body, or as the file of a form whose fields before it carry the parameters. CSV of any size; ' +
           'delimiter and encoding (UTF-8, UTF-16, Windows-1252) are found out. The answer comes when the file is kept; ' +
           '`GET /v1/imports/{id}` tells how far it is, every rejected line and why. Where a column asks for consent, only ' +
-          'lines that clearly say yes are taken. People in the campaign already are not enrolled again.',
+          'lines that clearly say yes are taken. People in the campaign already are not enrolled again; the consent that a ' +
+          'line brings is kept with theirs. The first mail of the campaign must show `consent.source` and a link to the ' +
+          'privacy policy.',
         params: idParams('The campaign, published.'),
         querystring: Type.Object(PARAMETERS, { additionalProperties: false }),
         body: BODY,
@@ -148,7 +159,13 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
             { importId: Id('Where `GET /v1/imports/{id}` finds it.') },
             { description: 'The file is kept, and will be dealt with.' },
           ),
-          ...problemResponses('not-found', 'not-published', 'campaign-cancelled', 'unsupported-media-type'),
+          ...problemResponses(
+            'not-found',
+            'not-published',
+            'campaign-cancelled',
+            'source-not-named',
+            'unsupported-media-type',
+          ),
         },
       },
     },
@@ -157,7 +174,7 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
       let upload: Upload | undefined;
       try {
         // A request that comes again gets its answer, whatever has become of the campaign since.
-        if (request.headers['idempotency-key'] === undefined) await campaignForImport(db, campaignId);
+        if (request.headers['idempotency-key'] === undefined) await importable(db, campaignId);
         upload = await openUpload(request);
         const about = parametersOf(request.query, upload.fields, request.isMultipart() ? 'body' : 'query');
         const { bytes, look } = lookedAt(upload.bytes, about.mapping);
@@ -168,9 +185,10 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
           const { encoding, digest } = look();
           const answer = await reserveFor(db, request, JSON.stringify([about, digest]));
           if (answer !== null) return await replay(reply, answer);
-          const campaign = await campaignForImport(db, campaignId);
+          const campaign = await importable(db, campaignId);
           const { timeZone = campaign.timeZone, ...rest } = about;
-          await createImport(db, { upload: stored, campaignId, timeZone, encoding, ...rest });
+          const sha256 = Buffer.from(digest, 'base64url').toString('hex');
+          await createImport(db, { upload: stored, campaignId, timeZone, encoding, sha256, ...rest });
           importId = stored.id;
         } finally {
           if (importId === undefined) await deleteUpload(db, stored.id);
@@ -184,6 +202,22 @@ function uploadRoute(app: Api, { db, journeys }: ApiContext): void {
       }
     },
   );
+}
+
+/**
+ * The campaign that a file is for.
+ *
+ * @throws Problem `not-found`, `not-published`, `campaign-cancelled`; `source-not-named` where its first mail keeps from
+ *   imported people where their data came from
+ */
+async function importable(db: Db, campaignId: string): Promise<{ timeZone: string }> {
+  const { definition, steps } = await campaignForImport(db, campaignId);
+  const [information] = steps;
+  const missing = information === undefined ? [] : unnamedSource(definition, information, steps.length);
+  if (missing.length > 0) {
+    throw new Problem('source-not-named', missing.map(({ detail }) => detail).join('; '), { errors: missing });
+  }
+  return { timeZone: definition.timeZone };
 }
 
 /** Nothing has been read of the body when it would be validated. */
@@ -271,6 +305,7 @@ function readingRoutes(app: Api, { db }: ApiContext): void {
   app.get(
     '/campaigns/:id/imports',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'listImports',
         tags: ['imports'],
@@ -294,6 +329,7 @@ function readingRoutes(app: Api, { db }: ApiContext): void {
   app.get(
     '/imports/:id',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'getImport',
         tags: ['imports'],
@@ -344,6 +380,7 @@ function readingRoutes(app: Api, { db }: ApiContext): void {
     app.get(
       `/imports/:id/${path}`,
       {
+        config: { scopes: ['marketing', 'operator'] },
         schema: {
           ...about,
           tags: ['imports'],

@@ -60,7 +60,7 @@ export function inboundRoutes(app: Api, { db, clock }: ApiContext): void {
       '/inbound',
       {
         bodyLimit: RAW_KEPT_BYTES,
-        config: { idempotency: 'by-route' },
+        config: { scopes: ['operator'], idempotency: 'by-route' },
         validatorCompiler: exceptTheBody,
         schema: {
           operationId: 'receiveMessage',

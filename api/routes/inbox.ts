@@ -62,7 +62,10 @@ const InboxEntry = Type.Object({
     description: 'What followed from it, as codes and ids.',
   }),
   duplicateOf: Nullable(Id('The same message came before, as this one; nothing followed from the repetition.')),
-  rawKept: Type.Boolean({ description: 'Whether `GET /v1/inbox/{id}/raw` still has it; for 90 days.' }),
+  rawKept: Type.Boolean({
+    description:
+      'Whether `GET /v1/inbox/{id}/raw` still has it; for 90 days, unless RECUERDA_RETENTION_RAW_MAIL says otherwise.',
+  }),
 });
 
 const DecisionBody = Type.Object(
@@ -80,6 +83,7 @@ export function inboxRoutes(app: Api, { db, journeys, config, clock }: ApiContex
   app.get(
     '/inbox',
     {
+      config: { scopes: ['marketing', 'operator', 'privacy'] },
       schema: {
         operationId: 'listInbox',
         tags: ['inbox'],
@@ -112,6 +116,7 @@ export function inboxRoutes(app: Api, { db, journeys, config, clock }: ApiContex
   app.get(
     '/inbox/:id',
     {
+      config: { scopes: ['marketing', 'operator', 'privacy'] },
       schema: {
         operationId: 'getInboxMessage',
         tags: ['inbox'],
@@ -127,12 +132,13 @@ export function inboxRoutes(app: Api, { db, journeys, config, clock }: ApiContex
   app.get(
     '/inbox/:id/raw',
     {
+      config: { scopes: ['marketing', 'operator', 'privacy'] },
       schema: {
         operationId: 'getRawInboxMessage',
         tags: ['inbox'],
         summary: 'Download a received message',
         description:
-          'As it came (RFC 5322), for 90 days. Written by a stranger: open it with a mail program that loads nothing.',
+          'As it came (RFC 5322), for as long as it is kept. Written by a stranger: open it with a mail program that loads nothing.',
         params: idParams('The message.'),
         response: {
           200: {
@@ -159,6 +165,7 @@ export function inboxRoutes(app: Api, { db, journeys, config, clock }: ApiContex
   app.post(
     '/inbox/:id/decision',
     {
+      config: { scopes: ['marketing', 'privacy'] },
       schema: {
         operationId: 'decideInboxMessage',
         tags: ['inbox'],

@@ -15,6 +15,7 @@ export function reopeningRoutes(app: Api, { db, journeys, config, clock }: ApiCo
   app.post(
     '/enrollments/:id/snooze',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'snoozeEnrollment',
         tags: ['enrollments'],
@@ -51,6 +52,7 @@ export function reopeningRoutes(app: Api, { db, journeys, config, clock }: ApiCo
   app.post(
     '/enrollments/:id/reopen',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'reopenEnrollment',
         tags: ['enrollments'],
@@ -98,6 +100,7 @@ export function reopeningRoutes(app: Api, { db, journeys, config, clock }: ApiCo
         until,
         via: 'api',
         timeFactor: config.timeFactor,
+        addressKeys: config.addressKeys,
         now,
       });
       afterAnswer(reply, () => journeys.start([enrollmentId]));

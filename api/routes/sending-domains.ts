@@ -35,6 +35,7 @@ export function sendingDomainRoutes(app: Api, { config, dns }: ApiContext): void
   app.get(
     '/sending/domains/:domain',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'checkSendingDomain',
         tags: ['sending'],

@@ -199,6 +199,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.get(
     '/sending',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'getSending',
         tags: ['sending'],
@@ -254,6 +255,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.get(
     '/sending/limits',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'getSendingLimits',
         tags: ['sending'],
@@ -268,6 +270,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.put(
     '/sending/limits',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'putSendingLimits',
         tags: ['sending'],
@@ -295,6 +298,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.put(
     '/sending/complaint-rates',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'putComplaintRates',
         tags: ['sending'],
@@ -325,6 +329,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.post(
     '/sending/pauses',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'pauseSending',
         tags: ['sending'],
@@ -350,6 +355,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
   app.delete(
     '/sending/pauses/:stream/:provider',
     {
+      config: { scopes: ['operator'] },
       schema: {
         operationId: 'resumeSending',
         tags: ['sending'],

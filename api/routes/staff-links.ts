@@ -150,7 +150,9 @@ async function later(context: ApiContext, token: StaffToken, view: StaffView, te
       await snoozeEnrollment(db, { enrollmentId: open, ...settings });
       journeys.tell([open]);
     } else {
-      const { enrollmentId } = await reopenEnrollment(db, { enrollmentId: token.enrollmentId, ...settings });
+      const { addressKeys } = config;
+      const reopening = { enrollmentId: token.enrollmentId, addressKeys, ...settings };
+      const { enrollmentId } = await reopenEnrollment(db, reopening);
       journeys.start([enrollmentId]);
     }
     return { done: 'later', from: day.setLocale(staffLanguage(view.locale)).toLocaleString(DateTime.DATE_FULL) };

@@ -1,10 +1,11 @@
 import { type Static, Type } from 'typebox';
 import { recordPurchase } from '../../db/purchases';
+import { recordRefund } from '../../db/refunds';
 import { type StopResult, stopEnrollments, type Who } from '../../db/stops';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
 import { invalidField, invalidFields, problemResponses } from '../problems';
-import { addressOf, hashesOf, Id, InFlight, OutcomeSchema, optionalPastTime, Time } from '../schemas';
+import { addressOf, hashesOf, Id, InFlight, localeOf, OutcomeSchema, optionalPastTime, Time } from '../schemas';
 
 const PERSON = {
   email: Type.Optional(Type.String({ minLength: 1, maxLength: 400, description: 'Who; either this or `leadId`.' })),
@@ -13,15 +14,44 @@ const PERSON = {
 
 const CampaignId = Type.Optional(Id('Only what this campaign has open.'));
 
+const OrderId = (description: string) => Type.String({ minLength: 1, maxLength: 200, description });
+
 const PurchaseBody = Type.Object(
   {
     ...PERSON,
-    orderId: Type.String({
-      minLength: 1,
-      maxLength: 200,
-      description: 'The shop’s own; a purchase is kept once for each.',
-    }),
-    campaignId: CampaignId,
+    orderId: OrderId('The shop’s own; a purchase is kept once for each.'),
+    campaignId: Type.Optional(Id('The campaign whose product was bought; what is open of other products goes on.')),
+    products: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 100 }), {
+        maxItems: 500,
+        description:
+          'The shop’s codes of what was bought, as campaigns name them in `product.codes`; what is open of other products goes on.',
+      }),
+    ),
+    softOptIn: Type.Optional(
+      Type.Object(
+        {
+          optOutOffered: Type.Boolean({ description: 'The notice offered a way out of advertising.' }),
+          optedOut: Type.Boolean({ description: 'The buyer took it.' }),
+          noticeVersion: Type.String({ minLength: 1, maxLength: 100, description: 'Which edition was shown.' }),
+          productGroup: Type.String({
+            minLength: 1,
+            maxLength: 100,
+            description: 'Of what was bought, as campaigns name it in `product.group`.',
+          }),
+        },
+        {
+          additionalProperties: false,
+          description:
+            'What the checkout’s notice said about mail on similar products (LSSI art. 21.2). Without it, and without a ' +
+            'consent, buyers get no marketing.',
+        },
+      ),
+    ),
+    name: Type.Optional(
+      Type.String({ maxLength: 200, description: 'With `email`: of a buyer who was never a lead, for their mails.' }),
+    ),
+    locale: Type.Optional(Type.String({ maxLength: 35, description: 'With `email`: their language (BCP 47).' })),
     purchasedAt: Type.Optional(Time('When; now when it is left out.')),
     amount: Type.Optional(
       Type.Unsafe<string | number>({
@@ -39,6 +69,14 @@ const PurchaseBody = Type.Object(
     additionalProperties: false,
     examples: [{ email: 'ana@example.com', orderId: 'A-1001', amount: '129.90', currency: 'EUR' }],
   },
+);
+
+const RefundBody = Type.Object(
+  {
+    orderId: OrderId('The shop’s own, as its purchase had it.'),
+    refundedAt: Type.Optional(Time('When; now when it is left out.')),
+  },
+  { additionalProperties: false, examples: [{ orderId: 'A-1001' }] },
 );
 
 const ReplyBody = Type.Object(
@@ -94,6 +132,16 @@ const Stopped = Type.Object(
   { description: 'It is kept. From this answer on nothing is handed over but what `inFlight` names.' },
 );
 
+const Purchased = Type.Object(
+  {
+    ...Stopped.properties,
+    begun: Type.Array(Id('A buyer’s journey.'), {
+      description: 'The enrollments in what comes after the purchase; see `afterPurchase` of a campaign.',
+    }),
+  },
+  { description: 'It is kept. From this answer on nothing is handed over but what `inFlight` names.' },
+);
+
 /** What ends the mail to a person: they bought, they replied, they want no more. */
 export function stopRoutes(app: Api, { db, journeys, config, clock }: ApiContext): void {
   const tellJourneys = ({ stopped }: StopResult) => {
@@ -103,27 +151,65 @@ export function stopRoutes(app: Api, { db, journeys, config, clock }: ApiContext
   app.post(
     '/purchases',
     {
+      config: { scopes: ['checkout'] },
       schema: {
         operationId: 'recordPurchase',
         tags: ['stops'],
         summary: 'This person has bought',
         description:
-          'Ends every open enrollment of the person as `purchased`, or those of one campaign. A purchase that is older ' +
-          'than a request for information leaves that one open. Unknown people and repeated orders are not errors.',
+          'Ends every open follow-up of the person as `purchased`; where `campaignId` or `products` say what was bought, ' +
+          'those about the same product, those of which nobody can tell, and those that end on any purchase. Then what ' +
+          'the campaign has for buyers begins. A purchase that is older than a request for information leaves that one ' +
+          'open. Unknown people and repeated orders are not errors.',
         body: PurchaseBody,
-        response: { 202: Stopped, ...problemResponses() },
+        response: { 202: Purchased, ...problemResponses() },
       },
     },
     async (request, reply) => {
-      const { orderId, campaignId, purchasedAt, amount, currency } = request.body;
+      const { orderId, campaignId, products, softOptIn, purchasedAt, amount, currency } = request.body;
       const now = clock();
       const result = await recordPurchase(db, {
         who: personOf(request.body),
         orderId,
         campaignId,
+        products,
+        softOptIn,
+        buyer: buyerOf(request.body),
         purchasedAt: optionalPastTime(purchasedAt, '/purchasedAt', now),
         amount: amount?.toString(),
         currency,
+        timeFactor: config.timeFactor,
+        now,
+      });
+      afterAnswer(reply, () => {
+        tellJourneys(result);
+        if (result.begun.length > 0) journeys.start(result.begun);
+      });
+      return await reply.code(202).send(result);
+    },
+  );
+
+  app.post(
+    '/refunds',
+    {
+      config: { scopes: ['checkout'] },
+      schema: {
+        operationId: 'recordRefund',
+        tags: ['stops'],
+        summary: 'This order was refunded',
+        description:
+          'Ends what had begun after its purchase, as `cancelled`. The follow-up that the purchase had ended does not go ' +
+          'on. An order that is not known yet is kept: its purchase begins nothing. Repeated refunds are not errors.',
+        body: RefundBody,
+        response: { 202: Stopped, ...problemResponses() },
+      },
+    },
+    async (request, reply) => {
+      const { orderId, refundedAt } = request.body;
+      const now = clock();
+      const result = await recordRefund(db, {
+        orderId,
+        refundedAt: optionalPastTime(refundedAt, '/refundedAt', now),
         now,
       });
       afterAnswer(reply, () => tellJourneys(result));
@@ -134,6 +220,7 @@ export function stopRoutes(app: Api, { db, journeys, config, clock }: ApiContext
   app.post(
     '/replies',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'recordReply',
         tags: ['stops'],
@@ -164,6 +251,7 @@ export function stopRoutes(app: Api, { db, journeys, config, clock }: ApiContext
   app.post(
     '/unsubscribes',
     {
+      config: { scopes: ['marketing', 'privacy'] },
       schema: {
         operationId: 'unsubscribe',
         tags: ['stops'],
@@ -203,6 +291,16 @@ export function stopRoutes(app: Api, { db, journeys, config, clock }: ApiContext
     throw invalidFields([
       { pointer: '', in: 'body', detail: 'must say who: either `email` or `leadId`, and not both' },
     ]);
+  }
+
+  function buyerOf({ email, name, locale }: Static<typeof PurchaseBody>) {
+    if (email === undefined) return undefined;
+    const { address, name: written } = addressOf(email, '/email');
+    return {
+      email: address,
+      name: name ?? written,
+      locale: locale === undefined ? undefined : localeOf(locale, '/locale'),
+    };
   }
 
   function repliedBy({ email, leadId }: Static<typeof ReplyBody>, enrollmentId: string | undefined): Who {

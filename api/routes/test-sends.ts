@@ -39,6 +39,7 @@ export function testSendRoutes(app: Api, { db, journeys, config, clock }: ApiCon
   app.post(
     '/campaigns/:id/test-send',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'sendTest',
         tags: ['campaigns'],
@@ -112,6 +113,7 @@ export function testSendRoutes(app: Api, { db, journeys, config, clock }: ApiCon
   app.get(
     '/test-sends/:id',
     {
+      config: { scopes: ['marketing', 'operator'] },
       schema: {
         operationId: 'getTestSend',
         tags: ['campaigns'],

@@ -176,7 +176,7 @@ const MailBody = Type.Object(
 
 const TransactionalMail = Type.Object({
   transactionalId: Id('This mail.'),
-  kind: Type.Enum(['shop', 'forward', 'alert'], {
+  kind: Type.Enum(['shop', 'forward', 'alert', 'confirmation', 'link'], {
     description: '`shop`: asked for through this API. `forward` and `alert`: mail to your own staff.',
   }),
   template: Nullable(Type.String({ description: 'The template’s name; null for mail to staff.' })),
@@ -216,6 +216,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
     '/transactional/templates/:name',
     {
       bodyLimit: TEMPLATE_LIMIT_BYTES,
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'putTransactionalTemplate',
         tags: ['transactional'],
@@ -246,6 +247,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
   app.get(
     '/transactional/templates',
     {
+      config: { scopes: ['marketing', 'checkout', 'operator'] },
       schema: {
         operationId: 'listTransactionalTemplates',
         tags: ['transactional'],
@@ -266,6 +268,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
   app.get(
     '/transactional/templates/:name',
     {
+      config: { scopes: ['marketing', 'checkout', 'operator'] },
       schema: {
         operationId: 'getTransactionalTemplate',
         tags: ['transactional'],
@@ -281,6 +284,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
   app.delete(
     '/transactional/templates/:name',
     {
+      config: { scopes: ['marketing'] },
       schema: {
         operationId: 'deleteTransactionalTemplate',
         tags: ['transactional'],
@@ -300,6 +304,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
     '/transactional',
     {
       bodyLimit: BODY_LIMIT_BYTES,
+      config: { scopes: ['checkout'] },
       schema: {
         operationId: 'sendTransactional',
         tags: ['transactional'],
@@ -355,6 +360,7 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
   app.get(
     '/transactional/:id',
     {
+      config: { scopes: ['checkout', 'operator'] },
       schema: {
         operationId: 'getTransactional',
         tags: ['transactional'],

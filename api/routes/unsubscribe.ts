@@ -80,7 +80,7 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
         const token = readUnsubscribeToken(request.params.token, config.tokenKeys);
         const language = languageOf(token, request);
         if (token === null) return await sendPage(reply, 404, unknownLinkPage(language));
-        return await sendPage(reply, 200, askPage(language, await namesFor(token, request)));
+        return await sendPage(reply, 200, askPage(language, await namesFor(token, request), ownPageOf(request)));
       },
     );
 
@@ -117,7 +117,11 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
           afterAnswer(reply, () => journeys.tell(stopped.map(({ enrollmentId }) => enrollmentId)));
         }
         const names = await namesFor(token, request);
-        return await sendPage(reply, 200, donePage(language, names, wish.scope, inFlight.length > 0));
+        return await sendPage(
+          reply,
+          200,
+          donePage(language, names, wish.scope, inFlight.length > 0, ownPageOf(request)),
+        );
       },
     );
   });
@@ -131,6 +135,11 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
       return null;
     }
   }
+}
+
+/** What else somebody can do about their mail, from here. */
+function ownPageOf(request: FastifyRequest): string {
+  return `../me/${(request.params as { token: string }).token}`;
 }
 
 /** Reads a form, sent as `application/x-www-form-urlencoded` or as `multipart/form-data`. */

@@ -1,11 +1,20 @@
 import { LiquidError } from 'liquidjs';
 import mjml2html from 'mjml';
-import type { CampaignDefinition, CampaignDraft, CompiledStep, PublishProblem } from '../../domain/campaign';
+import {
+  type AfterPurchase,
+  type CampaignDefinition,
+  type CampaignDraft,
+  type CompiledStep,
+  firstBuyerStep,
+  type PublishProblem,
+} from '../../domain/campaign';
 import { checkDefinition } from '../../domain/publish-checks';
 import { liquidFaults, liquidTokens, type TemplateFault } from './liquid-check';
 import { markupFaults, nearestElement, withoutComments } from './markup';
+import { offerFaults, offerLinkFaults } from './offers';
 import { positionAt } from './positions';
 import {
+  BUYER_VARIABLES,
   htmlEngine,
   plainEngine,
   render,
@@ -17,7 +26,15 @@ import {
 import { textFromHtml } from './text-part';
 
 type Step = CampaignDefinition['steps'][number];
-type Identity = Pick<CampaignDefinition, 'name' | 'product' | 'sender' | 'locale' | 'timeZone'>;
+type BuyerStep = AfterPurchase['steps'][number];
+type Identity = Pick<CampaignDefinition, 'name' | 'product' | 'sender' | 'locale' | 'timeZone' | 'afterPurchase'>;
+
+/** What is published: the definition, and its mails compiled, those to buyers apart. */
+export interface Publication {
+  definition: CampaignDefinition;
+  steps: CompiledStep[];
+  afterPurchase: CompiledStep[] | null;
+}
 
 /**
  * Everything that publishing needs: checks the draft (`checkDefinition`), compiles its steps (`compileCampaign`) and
@@ -26,11 +43,11 @@ type Identity = Pick<CampaignDefinition, 'name' | 'product' | 'sender' | 'locale
 export async function preparePublication(
   draft: CampaignDraft,
   now: Date = new Date(),
-): Promise<{ definition: CampaignDefinition; steps: CompiledStep[] } | { problems: PublishProblem[] }> {
+): Promise<Publication | { problems: PublishProblem[] }> {
   const checked = checkDefinition(draft, now);
   if ('definition' in checked) {
     const compiled = await compileCampaign(checked.definition);
-    return 'steps' in compiled ? { definition: checked.definition, steps: compiled.steps } : compiled;
+    return 'steps' in compiled ? { definition: checked.definition, ...compiled } : compiled;
   }
   const { problems } = checked;
   // Templates are looked through all the same, as far as they are there; where a field that they print has no sound
@@ -41,6 +58,11 @@ export async function preparePublication(
     if (unsound && (!isText(step?.subject) || !isText(step?.mjml))) continue;
     const compiled = await compileStep(step, index, readable.length, standIn(draft));
     if ('problems' in compiled) problems.push(...compiled.problems.filter((found) => !isSaid(found, problems)));
+  }
+  // Those to buyers are looked through once their shape is sound.
+  if (draft.afterPurchase != null && !problems.some(({ pointer }) => pointer.startsWith('/afterPurchase'))) {
+    const compiled = await compileBuyers({ ...standIn(draft), afterPurchase: draft.afterPurchase });
+    if ('problems' in compiled) problems.push(...compiled.problems);
   }
   return { problems };
 }
@@ -54,7 +76,7 @@ export async function preparePublication(
  */
 export async function compileCampaign(
   definition: CampaignDefinition,
-): Promise<{ steps: CompiledStep[] } | { problems: PublishProblem[] }> {
+): Promise<Omit<Publication, 'definition'> | { problems: PublishProblem[] }> {
   const steps: CompiledStep[] = [];
   const problems: PublishProblem[] = [];
   for (const [index, step] of definition.steps.entries()) {
@@ -62,7 +84,38 @@ export async function compileCampaign(
     if ('problems' in compiled) problems.push(...compiled.problems);
     else steps.push(compiled.step);
   }
+  const buyers = await compileBuyers(definition);
+  if ('problems' in buyers) problems.push(...buyers.problems);
+  return problems.length > 0 || 'problems' in buyers ? { problems } : { steps, afterPurchase: buyers.steps };
+}
+
+/** The mails to buyers, compiled and checked as those to leads are, and the thanks for what looks like an offer. */
+export async function compileBuyers(
+  identity: Identity,
+): Promise<{ steps: CompiledStep[] | null } | { problems: PublishProblem[] }> {
+  const { afterPurchase } = identity;
+  if (afterPurchase === undefined) return { steps: null };
+  const steps: CompiledStep[] = [];
+  const problems: PublishProblem[] = [];
+  for (const [index, step] of afterPurchase.steps.entries()) {
+    const compiled = await compileStep(step, index, afterPurchase.steps.length, identity, step.kind);
+    if ('problems' in compiled) problems.push(...compiled.problems);
+    else steps.push(compiled.step);
+    if (step.kind === 'thanks') problems.push(...offersIn(step, `/afterPurchase/steps/${index}`, identity.locale));
+  }
   return problems.length > 0 ? { problems } : { steps };
+}
+
+function offersIn(step: BuyerStep, pointer: string, locale: string): PublishProblem[] {
+  const mjml = withoutComments(step.mjml);
+  const text = ownTextOf(step);
+  const within = (field: string, faults: readonly TemplateFault[]): PublishProblem[] =>
+    faults.map((fault) => ({ pointer: `${pointer}/${field}`, ...fault }));
+  return [
+    ...within('subject', offerFaults(step.subject, locale)),
+    ...within('mjml', [...offerFaults(mjml, locale), ...offerLinkFaults(mjml)]),
+    ...(text === null ? [] : within('text', offerFaults(text, locale))),
+  ];
 }
 
 async function compileStep(
@@ -70,17 +123,20 @@ async function compileStep(
   index: number,
   stepCount: number,
   identity: Identity,
+  toBuyers: BuyerStep['kind'] | null = null,
 ): Promise<{ step: CompiledStep } | { problems: PublishProblem[] }> {
-  const pointer = `/steps/${index}`;
+  const pointer = toBuyers === null ? `/steps/${index}` : `/afterPurchase/steps/${index}`;
   const ownText = ownTextOf(step);
-  const result = await compileTemplate(step, identity.locale);
+  const result = await compileTemplate(step, identity.locale, toBuyers === null ? TEMPLATE_VARIABLES : BUYER_VARIABLES);
   if ('problems' in result) {
     const problems = result.problems.map((problem) => ({ ...problem, pointer: pointer + problem.pointer }));
-    return { problems: result.unread ? [...problems, ...mentions(step, ownText, identity, pointer)] : problems };
+    return {
+      problems: result.unread ? [...problems, ...mentions(step, ownText, identity, pointer, toBuyers)] : problems,
+    };
   }
   const { compiled } = result;
   const mjml = withoutComments(step.mjml);
-  const problems = rehearse(compiled, { index, stepCount, identity, pointer, mjml, ownText });
+  const problems = rehearse(compiled, { index, stepCount, identity, pointer, mjml, ownText, toBuyers });
   return problems.length > 0 ? { problems } : { step: compiled };
 }
 
@@ -236,6 +292,8 @@ interface Rehearsal {
   pointer: string;
   mjml: string;
   ownText: string | null;
+  /** What it is for, of a mail to buyers. */
+  toBuyers: BuyerStep['kind'] | null;
 }
 
 /** Fills the step for a lead of whom all is known and for one of whom nothing is, and looks at what they would see. */
@@ -249,7 +307,9 @@ function rehearse(step: CompiledStep, rehearsal: Rehearsal): PublishProblem[] {
 }
 
 function look(step: CompiledStep, lead: TemplateValues['lead'], rehearsal: Rehearsal): PublishProblem[] {
-  const { index, stepCount, identity, pointer, mjml, ownText } = rehearsal;
+  const { index, stepCount, identity, pointer, mjml, ownText, toBuyers } = rehearsal;
+  // There is no way out of the thanks for an order: they come also to those who have taken it.
+  const isThanks = toBuyers === 'thanks';
   const date = new Date();
   const scope = templateScope({
     campaignId: '00000000-0000-4000-8000-000000000000',
@@ -257,7 +317,14 @@ function look(step: CompiledStep, lead: TemplateValues['lead'], rehearsal: Rehea
     lead: { ...lead, locale: identity.locale, timeZone: identity.timeZone },
     requestedAt: new Date(date.getTime() - 100 * 86_400_000),
     consentSource: lead.name === null ? null : 'form',
-    step: index,
+    step:
+      toBuyers === null || identity.afterPurchase === undefined
+        ? index
+        : index + firstBuyerStep(identity.afterPurchase),
+    order:
+      toBuyers === null
+        ? null
+        : { number: 'A-1001', purchasedAt: date, referralUrl: 'https://referral.example/r/sample' },
     stepCount,
     unsubscribeUrl: SAMPLE_UNSUBSCRIBE_URL,
     date,
@@ -283,7 +350,7 @@ function look(step: CompiledStep, lead: TemplateValues['lead'], rehearsal: Rehea
   const html = filled('mjml', () => render(htmlEngine, step.html, scope));
   if (html !== null) {
     const seen = textFromHtml(/<body[\s\S]*<\/body>/i.exec(html)?.[0] ?? html);
-    const missing = requirements(identity, seen, linksOf(html).includes(SAMPLE_UNSUBSCRIBE_URL), 'link');
+    const missing = requirements(identity, seen, isThanks || linksOf(html).includes(SAMPLE_UNSUBSCRIBE_URL), 'link');
     problems.push(
       ...missing.map((detail) => ({ pointer: `${pointer}/mjml`, ...bodyEnd(mjml), detail: detail + whom })),
     );
@@ -291,7 +358,7 @@ function look(step: CompiledStep, lead: TemplateValues['lead'], rehearsal: Rehea
   }
   const text = filled(ownText === null ? 'mjml' : 'text', () => render(plainEngine, step.text, scope));
   if (text !== null) {
-    const missing = requirements(identity, text, text.includes(SAMPLE_UNSUBSCRIBE_URL), 'text');
+    const missing = requirements(identity, text, isThanks || text.includes(SAMPLE_UNSUBSCRIBE_URL), 'text');
     const where = ownText === null ? { pointer: `${pointer}/mjml`, ...bodyEnd(mjml) } : textEnd(pointer, ownText);
     problems.push(...missing.map((detail) => ({ ...where, detail: `${detail} in the text part${whom}` })));
   }
@@ -315,11 +382,17 @@ function noIdentity(field: 'legalName' | 'postalAddress'): string {
 }
 
 /** The same demands on a step that can't be filled yet: judged by what its source mentions. */
-function mentions(step: Step, ownText: string | null, identity: Identity, pointer: string): PublishProblem[] {
+function mentions(
+  step: Step,
+  ownText: string | null,
+  identity: Identity,
+  pointer: string,
+  toBuyers: BuyerStep['kind'] | null,
+): PublishProblem[] {
   const parts = [{ source: withoutComments(step.mjml), where: { pointer: `${pointer}/mjml`, ...bodyEnd(step.mjml) } }];
   if (ownText !== null) parts.push({ source: ownText, where: textEnd(pointer, ownText) });
   return parts.flatMap(({ source, where }) => {
-    const problems = source.includes('unsubscribeUrl') ? [] : [{ ...where, detail: NO_LINK }];
+    const problems = toBuyers === 'thanks' || source.includes('unsubscribeUrl') ? [] : [{ ...where, detail: NO_LINK }];
     for (const field of ['legalName', 'postalAddress'] as const) {
       const shown = source.includes(`sender.${field}`) || source.includes(identity.sender[field]);
       if (!shown) problems.push({ ...where, detail: noIdentity(field) });

@@ -7,9 +7,12 @@ interface Words {
   mark: Record<ForwardStory['as'], string>;
   opening: Record<ForwardStory['as'], (who: string, product: string) => string>;
   asked: (when: string, campaign: string) => string;
+  bought: (when: string, order: string, campaign: string) => string;
+  order: (number: string) => string;
   noneSent: string;
   sent: string;
   step: (step: number) => string;
+  buyersStep: (step: number) => string;
   ended: (outcome: string) => string;
   open: string;
   outcomes: Partial<Record<string, string>>;
@@ -33,9 +36,12 @@ const WORDS: Record<'es' | 'en', Words> = {
         'se le envía nada; a los 14 días cuenta como respuesta.',
     },
     asked: (when, campaign) => `Pidió información el ${when} (campaña «${campaign}»).`,
+    bought: (when, order, campaign) => `Compró el ${when}: pedido ${order} (campaña «${campaign}»).`,
+    order: (number) => `[pedido ${number}]`,
     noneSent: 'Todavía no se le ha enviado ningún correo.',
     sent: 'Se le ha enviado:',
     step: (step) => (step === 0 ? 'la información' : `el recordatorio ${step}`),
+    buyersStep: (step) => (step === 0 ? 'el agradecimiento por su compra' : `el correo ${step} para clientes`),
     ended: (outcome) => `El seguimiento ha terminado (${outcome}): no se le escribe más.`,
     open: 'El seguimiento sigue abierto.',
     outcomes: {
@@ -72,9 +78,12 @@ const WORDS: Record<'es' | 'en', Words> = {
         'nothing is sent to them; after 14 days it counts as an answer.',
     },
     asked: (when, campaign) => `They asked for information on ${when} (campaign “${campaign}”).`,
+    bought: (when, order, campaign) => `They bought on ${when}: order ${order} (campaign “${campaign}”).`,
+    order: (number) => `[order ${number}]`,
     noneSent: 'No mail was sent to them yet.',
     sent: 'They were sent:',
     step: (step) => (step === 0 ? 'the information' : `nudge ${step}`),
+    buyersStep: (step) => (step === 0 ? 'the thanks for their order' : `mail ${step} to buyers`),
     ended: (outcome) => `The follow-up has ended (${outcome}): no more mail is sent.`,
     open: 'The follow-up is still open.',
     outcomes: {
@@ -121,8 +130,13 @@ export function composeForward(story: ForwardStory): { subject: string; text: st
   const told = message.text.trim();
   const said = told === '' ? words.noText : told.length > MAX_TEXT ? `${told.slice(0, MAX_TEXT)} […]` : told;
   const outcome = story.outcome === null ? null : (words.outcomes[story.outcome] ?? story.outcome);
-  const sent = story.sent.map(({ step, at }) => `${day(at)}: ${words.step(step)}`);
-  const facts = [words.asked(day(story.requestedAt), story.campaign), sent.length === 0 ? words.noneSent : words.sent];
+  const { order } = story;
+  const stepName = order ? words.buyersStep : words.step;
+  const sent = story.sent.map(({ step, at }) => `${day(at)}: ${stepName(step)}`);
+  const began = order
+    ? words.bought(day(order.purchasedAt), plainOrder(order), story.campaign)
+    : words.asked(day(story.requestedAt), story.campaign);
+  const facts = [began, sent.length === 0 ? words.noneSent : words.sent];
   const requests = story.requests.map((request) => words.requestsDue(words.requests[request]));
   const ending = outcome === null ? words.open : words.ended(outcome);
   const opening = words.opening[story.as](who, story.product);
@@ -133,7 +147,7 @@ export function composeForward(story: ForwardStory): { subject: string; text: st
     wrote,
     said.replace(/^/gm, '> '),
     [...facts, ...sent.map((line) => `  - ${line}`), ending].join('\n'),
-    `${words.link}\n${story.link}`,
+    ...(story.link === null ? [] : [`${words.link}\n${story.link}`]),
     `${words.reply(who)} ${words.leave}`,
   ].join('\n\n');
   const html = [
@@ -144,7 +158,9 @@ export function composeForward(story: ForwardStory): { subject: string; text: st
     ...facts.map((fact) => paragraph(fact)),
     sent.length === 0 ? '' : `<ul>${sent.map((line) => `<li>${escapeHtml(line)}</li>`).join('')}</ul>`,
     paragraph(ending),
-    `<p>${escapeHtml(words.link)}<br><a href="${escapeHtml(story.link)}">${escapeHtml(story.link)}</a></p>`,
+    ...(story.link === null
+      ? []
+      : [`<p>${escapeHtml(words.link)}<br><a href="${escapeHtml(story.link)}">${escapeHtml(story.link)}</a></p>`]),
     paragraph(`${words.reply(who)} ${words.leave}`),
   ].join('\n');
   return {
@@ -154,13 +170,19 @@ export function composeForward(story: ForwardStory): { subject: string; text: st
   };
 }
 
-function subjectOf({ as, message, product }: ForwardStory, words: Words): string {
+/** The shop's own words too go into a header. */
+function plainOrder({ number }: { number: string }): string {
+  return number.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+}
+
+function subjectOf({ as, message, product, order }: ForwardStory, words: Words): string {
   const bare = message.subject
     .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
     .replace(/^(\s*(re|rv|aw|sv|fw|fwd|tr|rif|antw)\s*:)+/i, '')
     .trim()
     .slice(0, MAX_SUBJECT);
-  return `Re: ${bare === '' ? product : bare} ${words.mark[as]}`;
+  const marks = [...(order ? [words.order(plainOrder(order))] : []), words.mark[as]].join(' ');
+  return `Re: ${bare === '' ? product : bare} ${marks}`;
 }
 
 function paragraph(text: string, strong = false): string {

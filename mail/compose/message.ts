@@ -42,10 +42,14 @@ export async function composeMessage(input: MessageInput): Promise<ComposedMessa
   const from = { name: oneLine(identity.from.name), address: headerAddress(identity.from.address) };
   const replyTo = { name: '', address: headerAddress(identity.replyTo) };
   const to = { name: oneLine(lead.name ?? ''), address: headerAddress(lead.email) };
-  const listHeaders = {
+  const wayOut = {
     'List-Unsubscribe': listUnsubscribe(unsubscribeUrl, identity.unsubscribeAddress),
     'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click',
     'List-Id': `<${campaignId}.${domainOf(from.address)}>`,
+  };
+  const listHeaders = {
+    // From the thanks for an order nobody can unsubscribe: they come also to those who have.
+    ...(input.stream === 'transactional' ? {} : wayOut),
     'Auto-Submitted': 'auto-generated',
     'Feedback-ID': feedbackId(input, from.address),
     'Content-Language': oneLine(lead.locale),

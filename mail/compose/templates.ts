@@ -1,6 +1,6 @@
 import { filters as builtinFilters, type Context, type Emitter, Liquid, type Template } from 'liquidjs';
 import { DateTime, IANAZone } from 'luxon';
-import { type CampaignDefinition, fromOfStep } from '../../domain/campaign';
+import { type CampaignDefinition, partiesOf } from '../../domain/campaign';
 import { zoneOf } from '../../domain/time-zone';
 
 /** One thing that a template can print: `{{ path }}`. */
@@ -40,9 +40,31 @@ export const TEMPLATE_VARIABLES: readonly TemplateVariable[] = [
   },
   {
     path: 'consent.source',
-    doc: 'Where the consent was given, such as the page of a form; nothing without a consent.',
+    doc: 'Where the data and the consent came from, such as the page of a form or the name of a file; nothing without a consent.',
   },
+  {
+    path: 'consent.capturedAt',
+    doc: 'When the consent was given; prints and filters as `requestedAt` does. Nothing without a consent.',
+  },
+  { path: 'privacyUrl', doc: 'The privacy policy; the same as `sender.privacyUrl`.' },
   { path: 'unsubscribeUrl', doc: "The lead's own unsubscribe link; every mail must show it." },
+];
+
+/** Names that only mails to leads can refer to. */
+const LEADS_ONLY: ReadonlySet<string> = new Set(['step.number', 'step.total', 'requestedAt']);
+
+/** Everything that the mails to buyers (`afterPurchase`) can refer to. */
+export const BUYER_VARIABLES: readonly TemplateVariable[] = [
+  ...TEMPLATE_VARIABLES.filter(({ path }) => !LEADS_ONLY.has(path)),
+  { path: 'order.number', doc: "The shop's number of the order." },
+  {
+    path: 'purchasedAt',
+    doc: 'When it was bought. Prints its date in words; the filters `localDate`, `ago` and `date` take it.',
+  },
+  {
+    path: 'referral.url',
+    doc: "The buyer's own link, to be passed on to friends; whoever asks through it is put down to the buyer.",
+  },
 ];
 
 /** Filters of ours, beside those of Liquid. */
@@ -86,7 +108,7 @@ const WITHOUT_FILTERS = [
 /** What a mail is filled with. Everything is explicit, so the same values give the same mail. */
 export interface TemplateValues {
   campaignId: string;
-  definition: Pick<CampaignDefinition, 'name' | 'product' | 'sender'>;
+  definition: Pick<CampaignDefinition, 'name' | 'product' | 'sender' | 'afterPurchase'>;
   lead: {
     email: string;
     name: string | null;
@@ -95,7 +117,10 @@ export interface TemplateValues {
     attributes: Readonly<Record<string, unknown>>;
   };
   requestedAt: Date;
+  /** Of a buyer. */
+  order?: TemplateOrder | null;
   consentSource: string | null;
+  consentCapturedAt?: Date | null | undefined;
   /** 0 is the initial information. */
   step: number;
   /** How many steps the campaign has, the initial information included. */
@@ -103,6 +128,14 @@ export interface TemplateValues {
   unsubscribeUrl: string;
   /** The date of the mail, from which `ago` counts. */
   date: Date;
+}
+
+/** What a mail to a buyer can say of their order. */
+export interface TemplateOrder {
+  number: string;
+  purchasedAt: Date;
+  /** The buyer's personal link, to be shared; null where the mail asks for none. */
+  referralUrl: string | null;
 }
 
 /** Where and when a template is read; a symbol, so that no template can reach it. */
@@ -118,6 +151,7 @@ export function templateScope(values: TemplateValues): Record<string, unknown> {
   const { lead, definition, requestedAt } = values;
   const name = lead.name?.trim() || null;
   const reader = readerFor(lead, values.date);
+  const { from, replyTo } = partiesOf(definition, values.order ? 'buyer' : 'lead', values.step);
   return {
     lead: {
       email: lead.email,
@@ -128,15 +162,28 @@ export function templateScope(values: TemplateValues): Record<string, unknown> {
       attributes: lead.attributes,
     },
     product: { ...definition.product },
-    sender: { ...definition.sender, address: fromOfStep(definition.sender, values.step).address },
+    sender: { ...definition.sender, name: from.name, address: from.address, replyTo },
     campaign: { name: definition.name, id: values.campaignId },
     step: { number: values.step, total: values.stepCount - 1 },
-    // A Date for the filters, which prints itself in the lead's language where an author forgets them.
-    requestedAt: Object.assign(new Date(requestedAt.getTime()), { toString: () => inWords(requestedAt, reader) }),
-    consent: { source: values.consentSource },
+    requestedAt: readable(requestedAt, reader),
+    ...(values.order && {
+      order: { number: values.order.number },
+      purchasedAt: readable(values.order.purchasedAt, reader),
+      referral: { url: values.order.referralUrl },
+    }),
+    consent: {
+      source: values.consentSource,
+      capturedAt: values.consentCapturedAt ? readable(values.consentCapturedAt, reader) : null,
+    },
+    privacyUrl: definition.sender.privacyUrl,
     unsubscribeUrl: values.unsubscribeUrl,
     [READER]: reader,
   };
+}
+
+/** A Date for the filters, which prints itself in the reader's language where an author forgets them. */
+function readable(at: Date, reader: Reader): Date {
+  return Object.assign(new Date(at.getTime()), { toString: () => inWords(at, reader) });
 }
 
 /** Names for a template that is no campaign's, with the language and zone in which it prints dates. */

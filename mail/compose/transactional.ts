@@ -1,5 +1,6 @@
 import { isAscii } from 'node:buffer';
 import MailComposer from 'nodemailer/lib/mail-composer';
+import type { Stream } from '../../domain/streams';
 import type { MailIdentity } from './identity';
 import { domainOf, headerAddress, oneLine, utc } from './message';
 
@@ -28,6 +29,8 @@ export interface TransactionalMessage {
   identity: MailIdentity;
   /** What sort of mail it is, for Feedback-ID: a template's name, `forward`, `alert`. No person in it. */
   sort: string;
+  /** By which it goes out; `transactional` where it is left out. */
+  stream?: Stream;
   date: Date;
 }
 
@@ -39,17 +42,17 @@ export interface ComposedTransactional {
 
 /**
  * Puts a mail into MIME: text and HTML as multipart/alternative, pictures with a Content-ID beside the HTML, everything
- * else attached. No List-Unsubscribe, since nobody unsubscribes from invoices; `Auto-Submitted` (RFC 3834) keeps robots
+ * else attached. No List-Unsubscribe, since nobody unsubscribes from invoices, or from the one mail they asked for; `Auto-Submitted` (RFC 3834) keeps robots
  * from answering.
  *
  * @throws Error if an address can't stand in a header; the message holds no personal data
  */
 export async function composeTransactional(message: TransactionalMessage): Promise<ComposedTransactional> {
-  const { to, html, locale, replyTo, original, identity, sort, date } = message;
+  const { to, html, locale, replyTo, original, identity, sort, stream = 'transactional', date } = message;
   const from = { name: oneLine(identity.from.name), address: headerAddress(identity.from.address) };
   const headers = {
     'Auto-Submitted': 'auto-generated',
-    'Feedback-ID': `${sort}:transactional:${domainOf(from.address)}`,
+    'Feedback-ID': `${sort}:${stream}:${domainOf(from.address)}`,
     ...(locale === null ? {} : { 'Content-Language': oneLine(locale) }),
   };
   const files = message.attachments.map(({ filename, contentType, contentId, bytes }) => ({

@@ -295,7 +295,7 @@ test('a mailbox that is full at three steps over a month makes its address undel
       throw smtpError(552, '5.2.2 mailbox full');
     },
   };
-  const { address_hash: hash } = await rowOf(id);
+  const hash = (await rowOf(id)).address_hash ?? '';
   const count = (step: number, days: number) =>
     database.db
       .insertInto('soft_bounce')

@@ -18,7 +18,7 @@ import { exitForTests } from '../support/exits';
 import { enrollForTests, requestBy, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, smtpError, startSmtpSink } from '../support/smtp-sink';
-import { alertMail, shopMail } from '../support/transactional';
+import { alertMail, pageMail, shopMail } from '../support/transactional';
 
 const ANA = 'ana@correo.example';
 const MINUTE = 60_000;
@@ -255,4 +255,68 @@ test('P12 one that can’t be filled any more is rejected and says so', async ()
   const id = await enqueue({ ...mail, content: { ...mail.content, data: {} } });
   expect(await run(id)).toEqual({ kind: 'settled', state: 'rejected' });
   expect(await find(id)).toMatchObject({ code: 'not_fillable' });
+});
+
+describe('mail that a person asked for by a page', () => {
+  const requested = () => exitForTests('requested', carrier);
+
+  test('goes out by the requested stream, with its reply-to and language, and nothing but a keyed hash is left', async () => {
+    const id = await enqueueTransactional(database.db, pageMail(ANA));
+    expect(await run(id, { exit: requested() })).toEqual({ kind: 'settled', state: 'accepted' });
+    const mail = await simpleParser(sink.messages[0]?.raw ?? '');
+    expect(mail).toMatchObject({ subject: 'Su enlace', html: '<p>Aquí está.</p>' });
+    expect(mail.replyTo?.value[0]?.address).toBe('lucia@shop.example');
+    expect(mail.headers.get('feedback-id')).toBe('link:requested:shop.example');
+    expect(mail.headers.get('content-language')).toBe('es');
+    const row = await database.db
+      .selectFrom('transactional')
+      .selectAll()
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+    expect(row).toMatchObject({ email: null, content: null, address_hash: pageMail(ANA).hashes[0] });
+  });
+
+  test('the streams never meet: on another one’s queue nothing is sent, and it is told which is its own', async () => {
+    const page = await enqueueTransactional(database.db, pageMail(ANA));
+    const invoice = await enqueue();
+    expect(await run(page)).toMatchObject({ kind: 'again', stream: 'requested', reason: 'not-due' });
+    expect(await run(invoice, { exit: requested() })).toMatchObject({ kind: 'again', stream: 'transactional' });
+    expect(await run(page, { exit: exitForTests('marketing', carrier) })).toMatchObject({ stream: 'requested' });
+    expect(sink.messages).toEqual([]);
+    for (const id of [page, invoice]) expect(await find(id)).toMatchObject({ state: 'queued' });
+  });
+
+  test('P9 it counts against the caps of its own stream, and is held by a stop of that alone', async () => {
+    const { db } = database;
+    const limits = unlimited();
+    limits.requested.perDay = 1;
+    await saveLimits(db, limits, new Date());
+    await pauseSending(db, { stream: 'transactional', provider: '*', now: new Date() });
+    const ids = [
+      await enqueueTransactional(db, pageMail(ANA)),
+      await enqueueTransactional(db, pageMail('berta@correo.example')),
+    ] as const;
+    expect(await run(ids[0], { exit: requested() })).toEqual({ kind: 'settled', state: 'accepted' });
+    expect(await run(ids[1], { exit: requested() })).toMatchObject({ kind: 'again', reason: 'daily-cap' });
+    await saveLimits(db, unlimited(), new Date());
+    await pauseSending(db, { stream: 'requested', provider: '*', now: new Date() });
+    const third = await enqueueTransactional(db, pageMail(ANA));
+    expect(await run(third, { exit: requested() })).toMatchObject({ kind: 'again', reason: 'paused' });
+  });
+
+  test('refused as nobody’s address, that address is undeliverable, and the fault is one of its stream', async () => {
+    const { db } = database;
+    const email = 'nadie@correo.example';
+    refusing(550, '5.1.1 <> no such user');
+    const id = await enqueueTransactional(db, pageMail(email));
+    expect(await run(id, { exit: requested() })).toEqual({ kind: 'settled', state: 'rejected' });
+    const faults = await db.selectFrom('sending_fault').select(['stream', 'kind']).execute();
+    expect(faults).toEqual([{ stream: 'requested', kind: 'hard-bounce' }]);
+    const address = await db
+      .selectFrom('address')
+      .select('undeliverable_at')
+      .where('hash', '=', pageMail(email).hashes[0])
+      .executeTakeFirst();
+    expect(address?.undeliverable_at).toBeInstanceOf(Date);
+  });
 });

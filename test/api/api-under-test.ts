@@ -21,6 +21,8 @@ interface Asked {
   /** How often. */
   limitsApplied: number;
   mailed: string[];
+  /** Requests to confirm, or confirmed. */
+  asking: string[];
 }
 
 export interface ApiUnderTest {
@@ -44,7 +46,7 @@ export interface ApiUnderTest {
 /** The API on a database of its own; what it asks of the engine is written down. */
 export async function apiUnderTest(): Promise<ApiUnderTest> {
   const { db, drop } = await createTestDatabase();
-  const asked: Asked = { started: [], told: [], tested: [], mailed: [], limitsApplied: 0 };
+  const asked: Asked = { started: [], told: [], tested: [], mailed: [], asking: [], limitsApplied: 0 };
   const logged: string[] = [];
   const logger: Logger = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
   const context: ApiContext = {
@@ -57,6 +59,7 @@ export async function apiUnderTest(): Promise<ApiUnderTest> {
       startImport: () => {},
       startTestSend: ({ testSendId }) => void asked.tested.push(testSendId),
       startTransactional: (ids) => void asked.mailed.push(...ids),
+      startConfirmations: (ids) => void asked.asking.push(...ids),
       applyLimits: () => {
         asked.limitsApplied += 1;
       },
@@ -73,7 +76,25 @@ export async function apiUnderTest(): Promise<ApiUnderTest> {
       mailBlocked: null,
       smtp: { transactional: LOOPBACK, requested: LOOPBACK, marketing: LOOPBACK },
       dkimKeys: [],
-      webhooks: { sesTopics: null, postmark: null, sendgrid: null, mailgun: null, generic: null },
+      masterKey: Buffer.alloc(32, 7),
+      evidencePublicKey: null,
+      journal: null,
+      retention: { rawMail: 'P90D', unconfirmed: 'P7D', evidence: 'P3Y' },
+      frequencyCap: null,
+      trustedProxies: [],
+      corsOrigins: [],
+      webhooksToPrivate: false,
+      webhooks: {
+        sesTopics: null,
+        postmark: null,
+        sendgrid: null,
+        mailgun: null,
+        generic: null,
+        stripe: null,
+        woocommerce: null,
+        shopify: null,
+        standard: null,
+      },
     },
   };
   const apps = [await buildApp({ ...context, logger })];

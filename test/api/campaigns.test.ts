@@ -34,7 +34,7 @@ async function created(draft: unknown = publishableDraft()): Promise<string> {
 async function published(draft: unknown = publishableDraft()): Promise<string> {
   const id = await created(draft);
   const answer = await post(api.app, `/v1/campaigns/${id}/publish`);
-  expect(answer.json()).toEqual({ campaignId: id, version: 1 });
+  expect(answer.json()).toEqual({ campaignId: id, version: 1, warnings: [] });
   return id;
 }
 
@@ -67,12 +67,18 @@ describe('a draft', () => {
 
   test('is changed by a merge patch (RFC 7396), as either media type', async () => {
     const draft = publishableDraft(2);
-    const id = await created({ ...draft, sender: { ...draft.sender, taxId: 'B12345678' } });
+    const id = await created(draft);
     const url = `/v1/campaigns/${id}`;
     const first = await patch(url, { name: 'Otra', cadence: { min: 'P1M' }, sender: { taxId: null }, locale: null });
     expect(first.statusCode).toBe(200);
-    const { locale: _, ...rest } = draft;
-    expect(first.json().draft).toEqual({ ...rest, name: 'Otra', cadence: { min: 'P1M', max: 'P3M' } });
+    const { locale: _, sender, ...rest } = draft;
+    const { taxId: __, ...otherwise } = sender as NonNullable<typeof sender>;
+    expect(first.json().draft).toEqual({
+      ...rest,
+      sender: otherwise,
+      name: 'Otra',
+      cadence: { min: 'P1M', max: 'P3M' },
+    });
     const steps = [{ subject: 'Una sola', mjml: mjmlWith() }];
     const second = await patch(url, { steps }, 'application/json');
     expect(second.json().draft.steps).toEqual(steps);
@@ -139,11 +145,15 @@ describe('publishing', () => {
     const first = await post(api.app, `/v1/campaigns/${id}/publish`);
     expect(first.statusCode).toBe(201);
     expect(first.headers.location).toBe(`/v1/campaigns/${id}/versions/1`);
-    expect(first.json()).toEqual({ campaignId: id, version: 1 });
+    expect(first.json()).toEqual({ campaignId: id, version: 1, warnings: [] });
     const enrollmentId = await enrolledIn(id);
 
     await patch(`/v1/campaigns/${id}`, { name: 'Cambiada', steps: [{ subject: 'Nueva', mjml: mjmlWith('Nueva') }] });
-    expect((await post(api.app, `/v1/campaigns/${id}/publish`)).json()).toEqual({ campaignId: id, version: 2 });
+    expect((await post(api.app, `/v1/campaigns/${id}/publish`)).json()).toEqual({
+      campaignId: id,
+      version: 2,
+      warnings: [],
+    });
     const one = (await get(api.app, `/v1/campaigns/${id}/versions/1`)).json();
     expect(one).toEqual({ campaignId: id, version: 1, definition: draft });
     expect((await get(api.app, `/v1/campaigns/${id}/versions/2`)).json().definition.name).toBe('Cambiada');
@@ -165,8 +175,8 @@ describe('publishing', () => {
       [1, 2].map(() => post(api.app, `/v1/campaigns/${id}/publish`, undefined, headers)),
     );
     expect(answers.map((answer) => answer.json())).toEqual([
-      { campaignId: id, version: 1 },
-      { campaignId: id, version: 1 },
+      { campaignId: id, version: 1, warnings: [] },
+      { campaignId: id, version: 1, warnings: [] },
     ]);
   });
 
@@ -188,14 +198,14 @@ describe('publishing', () => {
       'no unsubscribe link',
       withStep(mjmlWith().replace('<a href="{{ unsubscribeUrl }}">Baja</a>', '')),
       '/steps/0/mjml',
-      9,
+      10,
       'unsubscribeUrl',
     ],
     [
       'no legal identity in the mail',
       withStep(mjmlWith().replace('{{ sender.legalName }}', '')),
       '/steps/0/mjml',
-      9,
+      10,
       'sender.legalName',
     ],
     ['no sender', { sender: undefined }, '/sender', undefined, 'sender is missing'],
@@ -237,6 +247,31 @@ describe('publishing', () => {
     const pointers = errors.map((error: { pointer: string }) => error.pointer);
     expect(pointers).toEqual(expect.arrayContaining(['/product', '/sender', '/steps/0/subject', '/steps/0/mjml']));
     expect(detail).toContain(`${errors.length} things`);
+  });
+});
+
+describe('what imported leads must be told', () => {
+  test('that the first mail keeps it from them is no reason not to publish, but said', async () => {
+    const draft = publishableDraft(2);
+    const silent = mjmlWith().replace('{{ consent.source }}', '').replace('{{ privacyUrl }}', '{{ product.url }}');
+    const id = await created({ ...draft, steps: [{ subject: 'Hola', mjml: silent }, ...(draft.steps ?? []).slice(1)] });
+    const answer = await post(api.app, `/v1/campaigns/${id}/publish`);
+    expect(answer.statusCode).toBe(201);
+    expect(answer.json().warnings).toEqual([
+      { pointer: '/steps/0', detail: expect.stringContaining('{{ consent.source }}') },
+      { pointer: '/steps/0', detail: expect.stringContaining('{{ privacyUrl }}') },
+    ]);
+  });
+
+  test('of a sender without tax number nothing is published', async () => {
+    const draft = publishableDraft(1);
+    const { taxId: _, ...sender } = draft.sender as NonNullable<typeof draft.sender>;
+    const id = await created({ ...draft, sender: sender as typeof draft.sender });
+    const answer = await post(api.app, `/v1/campaigns/${id}/publish`);
+    expect([answer.statusCode, answer.json().errors]).toEqual([
+      422,
+      [{ pointer: '/sender/taxId', detail: expect.stringContaining('LSSI') }],
+    ]);
   });
 });
 
@@ -471,6 +506,7 @@ describe('the funnel', () => {
       awaitingAnswer: 1,
       outcomes: { ...zero, informed: 1, purchased: 1, unsubscribed: 1, bounced: 1, cancelled: 1, exhausted: 1 },
       endedBeforeStart: { ...zero, cancelled: 1 },
+      buyers: { enrolled: 0, open: 0, onConsent: 0, onSoftOptIn: 0, outcomes: zero, steps: [] },
       steps: [
         {
           ...none,

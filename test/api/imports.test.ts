@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createCampaign } from '../../db/campaigns';
+import { createCampaign, publishVersion } from '../../db/campaigns';
 import { deleteOrphanChunks } from '../../db/imports';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { dirtyImport, runImport } from '../support/imports';
@@ -115,6 +116,7 @@ describe('handing over a file', () => {
       timeZone: 'Europe/Madrid',
       encoding: 'windows-1252',
       bytes: file.bytes.length,
+      sha256: createHash('sha256').update(file.bytes).digest('hex'),
       createdAt: expect.any(String),
       finishedAt: null,
       errors: [],
@@ -295,6 +297,23 @@ describe('what is refused', () => {
     expect(answer.statusCode).toBe(400);
     expect(answer.json().detail).toContain('not a valid form');
     expect(await chunks()).toBe(0);
+  });
+
+  test('P7 a campaign whose first mail keeps from them where their data came from: nothing is kept, and it says what to add', async () => {
+    const silent = await createCampaign(api.db, definitionForTests(1));
+    const mail = { subject: 'Hola', html: '<p>Hola. <a href="{{ privacyUrl }}">Privacidad</a></p>', text: 'Hola' };
+    await publishVersion(api.db, silent.id, definitionForTests(1), [mail], null);
+    const refused = await upload(CSV, {}, path(ABOUT, silent.id));
+    expect([refused.statusCode, refused.json().type]).toEqual([409, expect.stringContaining('/source-not-named')]);
+    expect(refused.json().errors).toEqual([
+      { pointer: '/steps/0', detail: expect.stringContaining('{{ consent.source }}') },
+      { pointer: '/steps/0', detail: expect.stringContaining('{{ privacyUrl }}') },
+    ]);
+    expect([await chunks(), await importsOf(silent.id)]).toEqual([0, []]);
+
+    const told = { ...mail, html: `${mail.html} {{ consent.source }}`, text: '{{ consent.source }} {{ privacyUrl }}' };
+    await publishVersion(api.db, silent.id, definitionForTests(1), [told], null);
+    expect((await upload(CSV, {}, path(ABOUT, silent.id))).statusCode).toBe(202);
   });
 
   test('campaigns that take no leads, before the file is read', async () => {

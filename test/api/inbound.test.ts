@@ -145,6 +145,17 @@ test('the reference tells of the envelope, the types and the script for a mail s
     'x-envelope-recipient',
     'x-envelope-sender',
   ]);
-  expect(Object.keys(operation.responses).sort()).toEqual(['202', '400', '401', '409', '413', '415', '500', '503']);
+  expect(Object.keys(operation.responses).sort()).toEqual([
+    '202',
+    '400',
+    '401',
+    '403',
+    '409',
+    '413',
+    '415',
+    '429',
+    '500',
+    '503',
+  ]);
   expect(operation.description).toContain('exit 75');
 });

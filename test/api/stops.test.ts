@@ -10,7 +10,8 @@ let otherCampaignId: string;
 beforeAll(async () => {
   api = await apiUnderTest();
   campaignId = await publishForTests(api.db, definitionForTests(3));
-  otherCampaignId = await publishForTests(api.db, definitionForTests(3));
+  const product = { name: 'Té verde', url: 'https://shop.example/te' };
+  otherCampaignId = await publishForTests(api.db, definitionForTests(3, { product }));
 });
 afterAll(async () => await api.close());
 
@@ -33,6 +34,7 @@ const idsOf = (answer: { json<T>(): T }) =>
     .stopped.map(({ enrollmentId }) => enrollmentId)
     .sort();
 const NOTHING = { stopped: [], inFlight: [] };
+const NOTHING_BOUGHT = { ...NOTHING, begun: [] };
 
 test('P2 a purchase ends every open enrollment, and the answer names what is being handed over', async () => {
   const { email, enrollmentId, otherId } = await lead();
@@ -73,7 +75,7 @@ test('a purchase that is older than the request ends nothing', async () => {
   const { email } = await lead(new Date('2026-03-01T10:00:00Z'));
   const orderId = randomUUID();
   const older = await post(api.app, '/v1/purchases', { email, orderId, purchasedAt: '2026-03-01T10:59:59+01:00' });
-  expect(older.json()).toEqual(NOTHING);
+  expect(older.json()).toEqual(NOTHING_BOUGHT);
   const newer = await post(api.app, '/v1/purchases', {
     email,
     orderId: randomUUID(),
@@ -100,7 +102,7 @@ test('an order is kept once, and told again it does not end an enrollment that b
     .execute();
   const back = await post(api.app, `/v1/campaigns/${campaignId}/enrollments`, bodyFor(email));
   expect(back.json().created).toBe(true);
-  expect((await post(api.app, '/v1/purchases', first)).json()).toEqual(NOTHING);
+  expect((await post(api.app, '/v1/purchases', first)).json()).toEqual(NOTHING_BOUGHT);
   expect(idsOf(await post(api.app, '/v1/purchases', { email, orderId: randomUUID() }))).toEqual([
     back.json().enrollmentId,
   ]);
@@ -109,9 +111,9 @@ test('an order is kept once, and told again it does not end an enrollment that b
 test('unknown people are no error: a purchase is kept, an unsubscribed address suppressed', async () => {
   const email = `${randomUUID()}@example.com`;
   const orderId = randomUUID();
-  expect((await post(api.app, '/v1/purchases', { email, orderId })).json()).toEqual(NOTHING);
+  expect((await post(api.app, '/v1/purchases', { email, orderId })).json()).toEqual(NOTHING_BOUGHT);
   expect((await post(api.app, '/v1/purchases', { leadId: randomUUID(), orderId: randomUUID() })).json()).toEqual(
-    NOTHING,
+    NOTHING_BOUGHT,
   );
   expect((await post(api.app, '/v1/replies', { email })).json()).toEqual(NOTHING);
   expect((await post(api.app, '/v1/replies', { enrollmentId: randomUUID() })).json()).toEqual(NOTHING);

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createDb } from '../../db/client';
+import { removeEvidence } from '../../db/evidence';
 import { signUnsubscribeToken, type UnsubscribeToken } from '../../domain/unsubscribe-token';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { enrollForTests, requestBy, TEST_TOKEN_KEYS } from '../support/leads';
@@ -180,6 +181,7 @@ test('P13 the link works after everything about the lead was deleted, and the ad
     .executeTakeFirstOrThrow();
   await api.db.deleteFrom('event').where('lead_id', '=', lead.lead_id).execute();
   await api.db.deleteFrom('consent').where('lead_id', '=', lead.lead_id).execute();
+  await api.db.transaction().execute((tx) => removeEvidence(tx, lead.lead_id));
   await api.db.deleteFrom('enrollment').where('id', 'in', ids).execute();
   await api.db.deleteFrom('lead').where('id', '=', lead.lead_id).execute();
   await api.db.deleteFrom('address').where('hash', '=', claims.addressHash).execute();

@@ -21,6 +21,10 @@ const WEBHOOKS: ApiContext['config']['webhooks'] = {
   sendgrid: sendgrid.publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
   mailgun: 'key-of-mailgun',
   generic: SECRET,
+  stripe: null,
+  woocommerce: null,
+  shopify: null,
+  standard: null,
 };
 
 let api: ApiUnderTest;

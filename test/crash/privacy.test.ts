@@ -149,6 +149,7 @@ async function fileComesIn(): Promise<void> {
     mapping: null,
     timeZone: 'Europe/Madrid',
     encoding: 'utf-8',
+    sha256: '0'.repeat(64),
   });
   await stage.reconcile();
   await patiently(async () => {

@@ -5,6 +5,7 @@ import { type EnrollResult, enroll } from '../../db/enrollments';
 import { settle } from '../../db/ledger';
 import { holdWhilePaused, pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from '../../db/pauses';
 import { recordPurchase } from '../../db/purchases';
+import { recordRefund } from '../../db/refunds';
 import { type InFlight, type Stop, stopEnrollments } from '../../db/stops';
 import { Problem } from '../../domain/problem';
 import { requestBy } from '../support/leads';
@@ -99,6 +100,30 @@ describe('P2 a message is handed over before the stop, and named by it, or not a
       campaignId,
     }));
     expectRaced(await against(subjects, stop), ...ORDERS);
+  });
+
+  test('P6 objection, while the thanks for an order are sent, which objections before it do not keep back', async () => {
+    const subjects = await seed(db, TRIALS);
+    const hashes = subjects.map((subject) => subject.hashes[0]);
+    await sql`update enrollment set journey = 'buyer', order_id = id::text where address_hash = any(${hashes}::text[])`.execute(
+      db,
+    );
+    await sql`update address set suppressed_at = now(), suppressed_reason = 'objection' where hash = any(${hashes}::text[])`.execute(
+      db,
+    );
+    const stop = stopOf(({ hashes }) => ({ who: { hashes }, outcome: 'unsubscribed', suppress: 'objection' }));
+    expectRaced(await against(subjects, stop), ...ORDERS);
+  });
+
+  test('refund, while a mail to the buyer is sent', async () => {
+    const subjects = await seed(db, TRIALS, { step: 1 });
+    const hashes = subjects.map((subject) => subject.hashes[0]);
+    await sql`
+      update enrollment set journey = 'buyer', order_id = id::text, basis = 'soft-opt-in'
+      where address_hash = any(${hashes}::text[])`.execute(db);
+    const stop = async ({ enrollmentId }: Subject) =>
+      (await recordRefund(db, { orderId: enrollmentId, now: new Date() })).inFlight;
+    expectRaced(await against(subjects, stop, 1), ...ORDERS);
   });
 
   test('pause of the enrollment', async () => {

@@ -122,7 +122,11 @@ describe('P1 asking again', () => {
     expect(before.agreed_at).toBeNull();
     const agreed = requestBy(request.email);
     expect(await enrollOne(agreed)).toMatchObject({ kind: 'existing', enrollmentId });
-    expect(await row(enrollmentId)).toEqual({ ...before, agreed_at: agreed.consent?.capturedAt });
+    expect(await row(enrollmentId)).toEqual({
+      ...before,
+      agreed_at: agreed.consent?.capturedAt,
+      basis: 'consent',
+    });
     expect(await consents(enrollmentId)).toHaveLength(1);
   });
 

@@ -9,7 +9,7 @@ import { enqueueTransactional } from '../../db/transactional';
 import type { Classification } from '../../domain/inbound';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { ACT_DEPS, bounced, classified, keepForTests, receive, stepRef, understoodAs } from '../support/inbound';
-import { enrollForTests, requestBy } from '../support/leads';
+import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { seed, tally, together, tryClaim } from './racing';
 
@@ -216,6 +216,7 @@ describe('a reply', () => {
       enrollmentId: id,
       via: 'api',
       timeFactor: 1,
+      addressKeys: TEST_ADDRESS_KEYS,
       now: new Date(),
     });
     const forward = { ref: { kind: 'transactional', id: mails[0] as string } as const, by: 'references' as const };

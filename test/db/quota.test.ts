@@ -317,7 +317,8 @@ describe('transactional mail', () => {
     await db.insertInto('transactional').values({ id, kind: 'shop', fairness_key: PROVIDER }).execute();
     return id;
   };
-  const reserve = (id: string, now = NOON) => reserveTransactionalSlot(db, { id, provider: PROVIDER, now });
+  const reserve = (id: string, now = NOON) =>
+    reserveTransactionalSlot(db, { id, stream: 'transactional', provider: PROVIDER, now });
 
   test('P9: takes today’s places, then waits for the day of its own', async () => {
     await saveLimits(db, { ...unlimited(), transactional: { ...NO_LIMITS, perDay: 2 } }, NOON);

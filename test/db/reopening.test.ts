@@ -6,7 +6,7 @@ import { recordPurchase } from '../../db/purchases';
 import { reopenEnrollment, snoozeEnrollment } from '../../db/reopening';
 import { type Stop, stopEnrollments } from '../../db/stops';
 import { definitionForTests, publishForTests } from '../support/campaigns';
-import { enrollForTests, requestBy } from '../support/leads';
+import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { tryClaim } from './racing';
 
@@ -48,7 +48,14 @@ async function ended(outcome: Stop['outcome'], change: Partial<Stop> = {}, step 
 }
 
 const reopen = (enrollmentId: string, until?: Date) =>
-  reopenEnrollment(db, { enrollmentId, until, via: 'api', timeFactor: 1, now: new Date() });
+  reopenEnrollment(db, {
+    enrollmentId,
+    until,
+    via: 'api',
+    timeFactor: 1,
+    addressKeys: TEST_ADDRESS_KEYS,
+    now: new Date(),
+  });
 const snooze = (enrollmentId: string, until: Date) =>
   snoozeEnrollment(db, { enrollmentId, until, via: 'api', timeFactor: 1, now: new Date() });
 

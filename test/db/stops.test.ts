@@ -5,7 +5,7 @@ import { passGate } from '../../db/ledger';
 import { recordPurchase } from '../../db/purchases';
 import { type Stop, stopEnrollments } from '../../db/stops';
 import { OUTCOMES } from '../../domain/outcomes';
-import { publishForTests } from '../support/campaigns';
+import { definitionForTests, publishForTests } from '../support/campaigns';
 import { enrollAll, enrollForTests, requestBy } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { tryClaim } from './racing';
@@ -21,7 +21,8 @@ beforeAll(async () => {
   database = await createTestDatabase();
   db = database.db;
   coffee = await publishForTests(db);
-  tea = await publishForTests(db);
+  const product = { name: 'Té verde', url: 'https://shop.example/te' };
+  tea = await publishForTests(db, definitionForTests(8, { product }));
 });
 afterAll(() => database.drop());
 
@@ -83,7 +84,7 @@ describe('P2 purchases', () => {
     const { hashes, leadId, inCoffee, inTea } = await both();
     await handOver(inCoffee);
     const result = await buy({ who: { hashes }, purchasedAt: new Date(Date.now() - DAY) });
-    expect(result).toEqual({ stopped: [], inFlight: [] });
+    expect(result).toEqual({ stopped: [], inFlight: [], begun: [] });
     expect(await outcomes(inCoffee, inTea)).toEqual([null, null]);
     expect(await timeline(leadId)).toContainEqual(
       expect.objectContaining({ kind: 'stop-without-effect', detail: expect.objectContaining({ by: 'purchase' }) }),
@@ -119,8 +120,8 @@ describe('P2 purchases', () => {
 
   test('by nobody we know are kept, and stop nothing', async () => {
     const { hashes } = requestBy(`${randomUUID()}@shop.example`);
-    expect(await buy({ who: { hashes } })).toEqual({ stopped: [], inFlight: [] });
-    expect(await buy({ who: { leadId: randomUUID() } })).toEqual({ stopped: [], inFlight: [] });
+    expect(await buy({ who: { hashes } })).toEqual({ stopped: [], inFlight: [], begun: [] });
+    expect(await buy({ who: { leadId: randomUUID() } })).toEqual({ stopped: [], inFlight: [], begun: [] });
     const kept = await db.selectFrom('purchase').selectAll().where('address_hash', '=', hashes[0]).execute();
     expect(kept).toHaveLength(1);
   });

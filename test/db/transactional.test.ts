@@ -22,7 +22,7 @@ import { hashAddress } from '../../domain/address-hash';
 import { publishForTests } from '../support/campaigns';
 import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
-import { alertMail, shopMail } from '../support/transactional';
+import { alertMail, pageMail, shopMail } from '../support/transactional';
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -95,7 +95,7 @@ test('mail to staff waits behind the shop’s, and brings the received message',
   expect(await loadTransactional(db, id)).toMatchObject({
     kind: 'forward',
     inboundId,
-    content: { staff: { subject: 'Aviso', html: null, replyTo: null } },
+    content: { ready: { subject: 'Aviso', html: null, replyTo: null } },
   });
   expect(await startableTransactional(db, id)).toMatchObject({ priority: 2 });
   expect(await inboundRaw(db, inboundId ?? '')).toEqual({ raw, whole: true });
@@ -220,7 +220,12 @@ test('P4 what was never started is leased to one reconciler at a time, shop mail
   const lease = () => leaseTransactional(db, 10, 30_000, 15 * MINUTE);
   const [first, ...none] = (await Promise.all([lease(), lease()])).sort((a, b) => b.length - a.length);
   expect(first?.map((mail) => mail.transactionalId).sort()).toEqual([shop, staff].sort());
-  expect(first).toContainEqual({ transactionalId: shop, priority: 1, fairnessKey: 'gmail' });
+  expect(first).toContainEqual({
+    transactionalId: shop,
+    stream: 'transactional',
+    priority: 1,
+    fairnessKey: 'gmail',
+  });
   expect([...none.flat(), ...(await lease())]).toEqual([]);
 
   await markTransactionalStarted(db, [shop, staff]);
@@ -259,4 +264,22 @@ test('addresses are forgotten a month after their mail was settled, and not befo
   await forgetTransactionalAddresses(db, 30 * day);
   expect(await rowOf(old)).toMatchObject({ email: null, address_hash: null });
   for (const id of [recent, open]) expect(await rowOf(id)).toMatchObject({ email: 'ana@correo.example' });
+});
+
+test('P8 invoices are leased before what forms ask for, however long that has waited; its hash goes with the addresses', async () => {
+  const { db } = database;
+  const page = await enqueueTransactional(db, pageMail('ana@correo.example', { priority: 1 }));
+  const shop = await enqueueTransactional(db, shopMail('ana@correo.example', { priority: 5 }));
+  const [first, ...none] = await leaseTransactional(db, 1, 60_000, 60_000);
+  expect(none).toEqual([]);
+  expect(first?.transactionalId).toBe(shop);
+  expect(await leaseTransactional(db, 5, 60_000, 60_000)).toMatchObject([
+    { transactionalId: page, stream: 'requested' },
+  ]);
+  const attempt = attemptAt(page);
+  await attempt.claim();
+  await attempt.settle('accepted');
+  expect(await rowOf(page)).toMatchObject({ email: null, address_hash: expect.any(String) });
+  await forgetTransactionalAddresses(db, 0);
+  expect(await rowOf(page)).toMatchObject({ email: null, address_hash: null });
 });

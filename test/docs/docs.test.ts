@@ -6,7 +6,7 @@ import { CAMPAIGN_DEFAULTS, CampaignDefinition, Sender } from '../../domain/camp
 import { NUDGE_PURPOSES } from '../../domain/consent';
 import { OUTCOMES } from '../../domain/outcomes';
 import { warmUpCap } from '../../domain/warm-up';
-import { TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
+import { BUYER_VARIABLES, TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
 import { CAMPAIGN_ID_ATTRIBUTE, JOURNEYS_QUEUE, MAIL_QUEUES, OUTCOME_ATTRIBUTE } from '../../workflows/contract';
 
 // What the docs say of the code, where that can be looked up.
@@ -50,7 +50,8 @@ describe('docs/writing-campaigns.md', () => {
 
   test('explains every variable, filter and tag of templates, and no other', () => {
     const explained = [...page.matchAll(/^\| `([\w.*]+)` \| /gm)].map(([, name = '']) => name);
-    const known = [...TEMPLATE_VARIABLES.map(({ path }) => path), ...TEMPLATE_FILTERS.map(({ name }) => name)];
+    const paths = [...TEMPLATE_VARIABLES, ...BUYER_VARIABLES].map(({ path }) => path);
+    const known = [...new Set([...paths, ...TEMPLATE_FILTERS.map(({ name }) => name)])];
     expect(known.filter((name) => !explained.includes(name))).toEqual([]);
     const tables = page.slice(page.indexOf('## What templates can say'), page.indexOf('## What every mail must show'));
     const inTables = [...tables.matchAll(/^\| `([\w.*]+)` \| /gm)].map(([, name = '']) => name);
@@ -145,7 +146,8 @@ describe('docs/deliverability.md', () => {
     const prefixes = ['SMTP_OAUTH2', 'IMAP_OAUTH2'];
     expect(named.filter((name) => !explained.includes(name) && !prefixes.includes(name))).toEqual([]);
     const hooks = explained.filter((name) => name.startsWith('WEBHOOK_'));
-    expect(hooks.filter((name) => !named.includes(name))).toEqual([]);
+    const ofShops = read('docs/shops.md');
+    expect(hooks.filter((name) => !named.includes(name) && !ofShops.includes(`\`${name}\``))).toEqual([]);
   });
 
   test('gives the bounds that the circuit breaker has', () => {

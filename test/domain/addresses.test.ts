@@ -54,6 +54,7 @@ describe('parseAddress', () => {
     [`${'a'.repeat(65)}@correo.test`, 'too long: more than 64 characters before the @'],
     [`${'ñ'.repeat(33)}@correo.test`, 'too long: more than 64 characters before the @'],
     [`ana@${'abcdefgh.'.repeat(28)}test`, 'too long: more than 254 characters'],
+    [`"${'Peña '.repeat(200)}" <ana@correo.test>`, 'too long: more than 1000 characters'],
   ])('%j is refused', (raw, problem) => {
     expect(parseAddress(raw)).toEqual({ problem });
   });
@@ -100,6 +101,16 @@ describe('normaliseAddress', () => {
         expect(normaliseAddress(key)).toBe(key);
       }),
     );
+  });
+});
+
+describe('what strangers send', () => {
+  // Each of these took half a minute once: the time that a pattern needs grows with the square of what it reads.
+  test.each([
+    ['full stops', `ana@correo${'.'.repeat(120_000)}test`],
+    ['spaces', `ana${' '.repeat(120_000)}correo`],
+  ])('a hundred thousand %s hold nobody up', (_, raw) => {
+    expect(parseAddress(raw)).toEqual({ problem: 'too long: more than 1000 characters' });
   });
 });
 

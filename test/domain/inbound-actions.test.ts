@@ -209,6 +209,19 @@ describe('mail about other mail than a lead’s', () => {
     expect(done(kinds('reply'), { mail: 'shop' })).toEqual(['show answer-to-shop-mail']);
   });
 
+  test('mail that a page asked for: the same, so that a request that comes back or is complained of has its effect', () => {
+    expect(done(bounced(), { mail: 'page' })).toEqual([
+      'stop bounced+undeliverable',
+      'resolve-unknown',
+      'report bounced-hard',
+      'fault hard-bounce',
+    ]);
+    expect(done(kinds('complaint'), { mail: 'page' })[0]).toBe('stop complained+complaint');
+    expect(done(kinds('unsubscribe'), { mail: 'page' })[0]).toBe('stop unsubscribed+objection');
+    expect(done(kinds('reply'), { mail: 'page' })).toEqual(['show answer-to-shop-mail']);
+    expect(done(bounced(), { mail: 'page', proven: false })).toEqual([]);
+  });
+
   test('a test’s: nothing', () => {
     expect(done(bounced(), { mail: 'test' })).toEqual([]);
   });

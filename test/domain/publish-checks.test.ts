@@ -13,6 +13,7 @@ const complete: CampaignDraft = {
     replyTo: 'marta@shop.example',
     legalName: 'Casa Brava, S.L.',
     postalAddress: 'Calle del Molino, 12, 28012 Madrid',
+    taxId: 'B00000000',
     privacyUrl: 'https://shop.example/privacidad',
   },
   steps: [step],
@@ -140,6 +141,22 @@ test.each([
 ])('erasure after %s', (afterExhausted, detail) => {
   const expected = detail && [{ pointer: '/erasure/afterExhausted', detail: expect.stringContaining(detail) }];
   expect(problemsOf({ ...complete, erasure: { afterExhausted } })).toEqual(expected ?? []);
+});
+
+test.each([
+  'afterUnsubscribed',
+  'afterBounced',
+  'afterComplained',
+  'afterInformed',
+  'afterCancelled',
+  'afterReplied',
+  'afterPurchased',
+] as const)('erasure %s may be left out, and has the same bounds', (field) => {
+  const of = (text: string) => problemsOf({ ...complete, erasure: { afterExhausted: 'P30D', [field]: text } });
+  expect(of('P2Y')).toEqual([]);
+  const pointer = `/erasure/${field}`;
+  expect(of('soon')).toEqual([{ pointer, detail: expect.stringContaining('is not an ISO 8601 duration') }]);
+  expect(of('P11Y')).toEqual([{ pointer, detail: expect.stringContaining('longer than ten years') }]);
 });
 
 test.each([

@@ -1,6 +1,6 @@
 import { createCampaign, publishVersion } from '../../db/campaigns';
 import type { Db } from '../../db/client';
-import type { CampaignDefinition, CompiledStep } from '../../domain/campaign';
+import type { AfterPurchase, CampaignDefinition, CompiledStep } from '../../domain/campaign';
 
 /** A campaign definition for tests: `steps` mails, one to two months apart, any hour of any day unless told. */
 export function definitionForTests(steps = 8, change: Partial<CampaignDefinition> = {}): CampaignDefinition {
@@ -13,6 +13,7 @@ export function definitionForTests(steps = 8, change: Partial<CampaignDefinition
       replyTo: 'lucia@shop.example',
       legalName: 'Casa Brava, S.L.',
       postalAddress: 'Calle Mayor 1, 28013 Madrid',
+      taxId: 'B00000000',
       privacyUrl: 'https://shop.example/privacidad',
     },
     locale: 'es',
@@ -25,16 +26,48 @@ export function definitionForTests(steps = 8, change: Partial<CampaignDefinition
   };
 }
 
+/** What buyers get, for tests: thanks at once, doubts after a week, a request to pass it on after a month. */
+export function afterPurchaseForTests(change: Partial<AfterPurchase> = {}): AfterPurchase {
+  const mjml = '<mjml></mjml>';
+  return {
+    supportAddress: 'ayuda@shop.example',
+    thanksFrom: { name: 'Casa Brava', address: 'pedidos@pedidos.shop.example' },
+    steps: [
+      { kind: 'thanks', after: 'PT0S', containsOffer: false, subject: 'Gracias', mjml },
+      { kind: 'doubts', after: 'P7D', subject: 'Dudas', mjml },
+      { kind: 'referral', after: 'P1M', subject: 'Amigos', mjml },
+    ],
+    ...change,
+  };
+}
+
 /** Publishes a campaign straight into the database, its steps as if compiled. @returns its id */
 export async function publishForTests(db: Db, definition = definitionForTests()): Promise<string> {
   const campaign = await createCampaign(db, definition);
-  const steps = definition.steps.map(
-    (step): CompiledStep => ({
-      subject: step.subject,
-      html: `<p>Hola {{ lead.firstName }}: ${step.subject}. <a href="{{ unsubscribeUrl }}">Baja</a></p>`,
-      text: `Hola {{ lead.firstName }}: ${step.subject}. {{ unsubscribeUrl }}`,
-    }),
-  );
-  await publishVersion(db, campaign.id, definition, steps);
+  const steps = definition.steps.map(compiledForTests);
+  const afterPurchase = definition.afterPurchase?.steps.map(compiledForBuyers) ?? null;
+  await publishVersion(db, campaign.id, definition, steps, afterPurchase);
   return campaign.id;
+}
+
+function compiledForTests({ subject }: { subject: string }): CompiledStep {
+  return {
+    subject,
+    html: `<p>Hola {{ lead.firstName }}: ${subject}. <a href="{{ unsubscribeUrl }}">Baja</a></p>${SOURCE_HTML}`,
+    text: `Hola {{ lead.firstName }}: ${subject}. {{ unsubscribeUrl }}${SOURCE_TEXT}`,
+  };
+}
+
+/** What imported people must be told. */
+const SOURCE_HTML =
+  '{% if consent.source %}<p>{{ consent.source }}. <a href="{{ privacyUrl }}">Privacidad</a></p>{% endif %}';
+const SOURCE_TEXT = '{% if consent.source %} {{ consent.source }}. {{ privacyUrl }}{% endif %}';
+
+function compiledForBuyers({ subject, kind }: AfterPurchase['steps'][number]): CompiledStep {
+  const link = kind === 'referral' ? ' {{ referral.url }}' : '';
+  return {
+    subject: `${subject} {{ order.number }}`,
+    html: `<p>${subject}, {{ order.number }}, {{ purchasedAt | date: "%F" }}${link}</p>`,
+    text: `${subject}, {{ order.number }}, {{ purchasedAt | date: "%F" }}${link}`,
+  };
 }

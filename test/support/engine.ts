@@ -51,7 +51,17 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     replyAddress: null,
     dkimKeys: [],
     inboxes: [],
-    webhooks: { sesTopics: null, postmark: null, sendgrid: null, mailgun: null, generic: null },
+    webhooks: {
+      sesTopics: null,
+      postmark: null,
+      sendgrid: null,
+      mailgun: null,
+      generic: null,
+      stripe: null,
+      woocommerce: null,
+      shopify: null,
+      standard: null,
+    },
     staffFrom: null,
     operators: [],
     publicUrl: 'http://localhost:3000',
@@ -60,6 +70,14 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     apiKeys: ['test-key-0123456789'],
     addressKeys: TEST_ADDRESS_KEYS,
     tokenKeys: TEST_TOKEN_KEYS,
+    masterKey: Buffer.alloc(32, 7),
+    evidencePublicKey: null,
+    journal: null,
+    retention: { rawMail: 'P90D', unconfirmed: 'P7D', evidence: 'P3Y' },
+    frequencyCap: null,
+    trustedProxies: [],
+    corsOrigins: [],
+    webhooksToPrivate: false,
     timeFactor: 1,
     logLevel: 'silent',
   };
@@ -121,7 +139,7 @@ export async function startEngine(kind: 'time-skipping' | 'real-time'): Promise<
   const start = async (enrollmentId: string) => {
     const journey = await startableJourney(db, enrollmentId);
     if (journey !== null) await startJourney(client, journey);
-    return client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId));
+    return client.workflow.getHandle<LeadJourney>(journeyWorkflowId(enrollmentId, journey?.journey));
   };
   return {
     db,

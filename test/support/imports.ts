@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createImportLeads, type ImportLeadsDeps, type ImportResult } from '../../activities/import-leads';
 import type { Db } from '../../db/client';
@@ -26,6 +27,7 @@ export async function importForTests(
     mapping: null,
     timeZone: 'Europe/Madrid',
     encoding: detector.result(),
+    sha256: createHash('sha256').update(whole).digest('hex'),
     ...change,
   });
   return upload.id;

@@ -4,7 +4,8 @@ import { normaliseAddress } from '../../domain/addresses';
 import { TEST_ADDRESS_KEYS } from './leads';
 
 type ShopMail = Extract<NewTransactional, { kind: 'shop' }>;
-type StaffMail = Exclude<NewTransactional, { kind: 'shop' }>;
+type StaffMail = Extract<NewTransactional, { attachInboundId: string | null }>;
+type PageMail = Extract<NewTransactional, { kind: 'confirmation' | 'link' }>;
 
 /** An invoice, its template as if compiled. */
 export function shopMail(email: string, change: Partial<ShopMail> = {}): ShopMail {
@@ -41,6 +42,22 @@ export function alertMail(email: string, change: Partial<StaffMail> = {}): Staff
     text: 'Algo ha pasado.',
     html: null,
     attachInboundId: null,
+    ...change,
+  };
+}
+
+/** A mail to a person who asked for it by a page. */
+export function pageMail(email: string, change: Partial<PageMail> = {}): PageMail {
+  return {
+    kind: 'link',
+    to: { email },
+    hashes: hashAddress(normaliseAddress(email), TEST_ADDRESS_KEYS),
+    from: { name: 'Lucía de Casa Brava', address: 'lucia@shop.example' },
+    replyTo: 'lucia@shop.example',
+    subject: 'Su enlace',
+    text: 'Aquí está.',
+    html: '<p>Aquí está.</p>',
+    locale: 'es',
     ...change,
   };
 }

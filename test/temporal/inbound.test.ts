@@ -277,8 +277,8 @@ test('after 90 days what was written is erased; what it was and what followed st
   await inboundOnce(options());
   const waiting = await keep(Buffer.from(`Subject: ${randomUUID()}\r\n\r\n`));
   const in89 = new Date(Date.now() + 89 * 86_400_000);
-  expect(await eraseOldInbound(db, in89)).toBe(0);
-  await eraseOldInbound(db, new Date(Date.now() + 91 * 86_400_000));
+  expect(await eraseOldInbound(db, in89, 'P90D')).toBe(0);
+  await eraseOldInbound(db, new Date(Date.now() + 91 * 86_400_000), 'P90D');
   const erased = await row(inboundId);
   expect(erased).toMatchObject({ raw: null, summary: null, kind: 'reply', enrollment_id: id, state: 'done' });
   expect(erased.classification).toMatchObject({ kind: 'reply', evidence: [] });

@@ -3,14 +3,27 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
+import { pendingRequest } from '../../db/confirmation-outbox';
+import { confirmRequest, viewLink } from '../../db/confirmations';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
+import { recordPurchase } from '../../db/purchases';
+import { recordRefund } from '../../db/refunds';
 import { stopEnrollments } from '../../db/stops';
 import { enqueueTransactional, findTransactional } from '../../db/transactional';
 import type { Outcome } from '../../domain/outcomes';
+import { keepRequestGoing } from '../../temporal/confirmations';
 import { signalJourney, startTransactional } from '../../temporal/journeys';
-import { journeyWorkflowId, progressQuery, transactionalWorkflowId } from '../../workflows/contract';
-import { definitionForTests, publishForTests } from '../support/campaigns';
+import {
+  confirmedSignal,
+  doubleOptInWorkflowId,
+  journeyWorkflowId,
+  progressQuery,
+  transactionalWorkflowId,
+  withdrawnSignal,
+} from '../../workflows/contract';
+import { afterPurchaseForTests, definitionForTests, publishForTests } from '../support/campaigns';
 import { type Engine, startEngine, workflowBundle } from '../support/engine';
+import { formForTests, sentBy, submitToConfirm } from '../support/form-requests';
 import { enrollForTests, requestBy } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
 import { shopMail } from '../support/transactional';
@@ -53,7 +66,12 @@ async function recordedHistories(): Promise<{ name: string; history: unknown }[]
 
 describe('P11: old journeys keep running', () => {
   test('every shape of a run that this version makes replays, and can be recorded', async () => {
-    const histories = [...(await runEveryShape()), ...(await mailsOfEveryShape())];
+    const histories = [
+      ...(await runEveryShape()),
+      ...(await mailsOfEveryShape()),
+      ...(await buyersOfEveryShape()),
+      ...(await requestsOfEveryShape()),
+    ];
     for (const { shape, history } of histories) {
       await Worker.runReplayHistory({ workflowBundle: workflowBundle() }, history, shape);
     }
@@ -204,6 +222,103 @@ async function mailsOfEveryShape(): Promise<{ shape: string; history: unknown }[
     if (ending === 'RUNNING') await handle.terminate();
   }
   accepted();
+  return histories;
+}
+
+/** The same for requests that wait to be confirmed. */
+async function requestsOfEveryShape(): Promise<{ shape: string; history: unknown }[]> {
+  const { client, db, config } = engine;
+  const campaignId = await publishForTests(db, definitionForTests(2));
+  const reminding = { confirmation: { remindAfter: 'PT48H' } };
+  const form = await formForTests(db, campaignId, reminding);
+  const movedBack = async (id: string, column: 'expires_at' | 'remind_at') => {
+    const twoDaysAgo = new Date(Date.now() - 2 * 24 * 60 * 60_000);
+    const past = { requested_at: twoDaysAgo, [column]: new Date(Date.now() - 1) };
+    await db.updateTable('form_request').set(past).where('id', '=', id).execute();
+  };
+  const confirm = async (id: string) => {
+    const now = new Date();
+    const view = await viewLink(db, id, now);
+    const shown = view?.state === 'pending' ? view.shown : '';
+    await confirmRequest(db, config, { requestId: id, shown, ip: null, userAgent: null, now });
+  };
+  const handleOf = (id: string) => client.workflow.getHandle(doubleOptInWorkflowId(id));
+  const shapes: Record<string, (id: string) => Promise<unknown>> = {
+    'opt-in-waiting': async () => {},
+    'opt-in-confirmed': async (id) => {
+      await confirm(id);
+      await handleOf(id).signal(confirmedSignal);
+      await handleOf(id).result();
+    },
+    'opt-in-reminded-and-expired': async (id) => {
+      await movedBack(id, 'remind_at');
+      await handleOf(id).signal(confirmedSignal);
+      await eventually(async () => (await mailOf(id, 'reminder_id')) === 'accepted');
+      await movedBack(id, 'expires_at');
+      await handleOf(id).signal(withdrawnSignal);
+      await handleOf(id).result();
+    },
+    'opt-in-cancelled': async (id) => {
+      await handleOf(id).cancel();
+      await handleOf(id).result();
+    },
+  };
+  const mailOf = async (id: string, column: 'mail_id' | 'reminder_id') => {
+    const row = await db.selectFrom('form_request').select(column).where('id', '=', id).executeTakeFirstOrThrow();
+    const mailId = (row as Record<string, string | null>)[column] ?? null;
+    return mailId === null ? null : (await findTransactional(db, mailId)).state;
+  };
+  const histories: { shape: string; history: unknown }[] = [];
+  for (const [shape, meet] of Object.entries(shapes)) {
+    const id = await submitToConfirm(db, sentBy(form, `${shape}@correo.example`));
+    const pending = await pendingRequest(db, id);
+    if (pending !== null) await keepRequestGoing(client, pending);
+    const { runId } = await handleOf(id).describe();
+    await eventually(async () => (await mailOf(id, 'mail_id')) === 'accepted');
+    await meet(id);
+    await eventually(async () => ((await handleOf(id).describe()).raw.pendingChildren ?? []).length === 0);
+    histories.push({ shape, history: await historyOf(doubleOptInWorkflowId(id), runId) });
+    if (shape !== 'opt-in-waiting') continue;
+    // The mail that asks, on the requested stream.
+    const { mail_id } = await db
+      .selectFrom('form_request')
+      .select('mail_id')
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+    const mailWorkflowId = transactionalWorkflowId(mail_id ?? '');
+    const mail = await client.workflow.getHandle(mailWorkflowId).describe();
+    histories.push({ shape: 'opt-in-mail', history: await historyOf(mailWorkflowId, mail.runId) });
+  }
+  return histories;
+}
+
+/** The same for what follows a purchase. */
+async function buyersOfEveryShape(): Promise<{ shape: string; history: unknown }[]> {
+  const { client, db } = engine;
+  const afterPurchase = afterPurchaseForTests();
+  const campaignId = await publishForTests(db, definitionForTests(2, { afterPurchase }));
+  const histories: { shape: string; history: unknown }[] = [];
+  for (const [shape, agreed] of [
+    ['buyer-asleep', true],
+    ['buyer-refunded-in-the-wait', true],
+    ['buyer-informed', false],
+  ] as const) {
+    const request = requestBy(`${shape}@correo.example`, agreed ? {} : { consent: null });
+    await enrollForTests(db, campaignId, request);
+    const who = { hashes: request.hashes };
+    const { begun } = await recordPurchase(db, { who, orderId: shape, campaignId, now: new Date() });
+    const id = begun[0] as string;
+    const handle = client.workflow.getHandle(journeyWorkflowId(id, 'buyer'));
+    await engine.start(id);
+    const { runId } = await handle.describe();
+    if (agreed) await eventually(async () => (await handle.query(progressQuery)).until !== null);
+    if (shape === 'buyer-refunded-in-the-wait') {
+      await recordRefund(db, { orderId: shape, now: new Date() });
+      await signalJourney(client, { enrollmentId: id, journey: 'buyer', outcome: 'cancelled', signalAt: new Date() });
+    }
+    if (shape !== 'buyer-asleep') await handle.result();
+    histories.push({ shape, history: await historyOf(journeyWorkflowId(id, 'buyer'), runId) });
+  }
   return histories;
 }
 

@@ -6,7 +6,7 @@ import { reconcileOnce } from '../../temporal/reconciler';
 import { transactionalWorkflowId } from '../../workflows/contract';
 import { type Engine, silent, startEngine } from '../support/engine';
 import { smtpError } from '../support/smtp-sink';
-import { alertMail, shopMail } from '../support/transactional';
+import { alertMail, pageMail, shopMail } from '../support/transactional';
 import { eventually } from '../support/waiting';
 
 let engine: Engine;
@@ -53,10 +53,12 @@ test('P5 Temporal knows ids and codes only', async () => {
   const id = await started(shopMail('secreta@correo.example'));
   await handle(id).result();
   const { events } = await handle(id).fetchHistory();
-  const text = JSON.stringify(events, (_, value: unknown) =>
-    value instanceof Uint8Array ? Buffer.from(value).toString('utf8') : value,
+  const raw = JSON.stringify(events);
+  const payloads = [...raw.matchAll(/"data":"([^"]+)"/g)].map(([, data = '']) =>
+    Buffer.from(data, 'base64').toString(),
   );
-  expect(text).toContain(id);
+  const text = [raw, ...payloads].join('\n');
+  expect(text).toContain(`"transactionalId":"${id}"`);
   expect(text).not.toMatch(/secreta|correo\.example|Factura|Ana/);
 });
 
@@ -136,4 +138,19 @@ test('one whose row is gone ends well', async () => {
   const id = randomUUID();
   await startTransactional(engine.client, { transactionalId: id, priority: 1, fairnessKey: 'other-1' });
   expect(await handle(id).result()).toEqual({ state: 'erased' });
+});
+
+test('what a page asks for goes its own way, also when it was started on the wrong one; the reconciler starts it there', async () => {
+  const misled = await started(pageMail('ana@correo.example'));
+  expect(await handle(misled).result()).toEqual({ state: 'accepted' });
+  const id = await enqueueTransactional(engine.db, pageMail('berta@correo.example'));
+  await reconcileOnce({ client: engine.client, db: engine.db, log: silent });
+  await eventually(async () => (await find(id)).state === 'accepted');
+  const { events } = await handle(id).fetchHistory();
+  const queues = (events ?? []).flatMap((event) => [
+    event.workflowExecutionStartedEventAttributes?.taskQueue?.name ?? [],
+    event.activityTaskScheduledEventAttributes?.taskQueue?.name ?? [],
+  ]);
+  expect(queues.flat()).toEqual(['journeys', 'mail-requested']);
+  expect(engine.sink.messages.map((message) => message.to)).toEqual(['ana@correo.example', 'berta@correo.example']);
 });

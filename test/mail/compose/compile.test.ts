@@ -21,6 +21,7 @@ function campaign(step: Partial<CampaignDefinition['steps'][number]>): CampaignD
       replyTo: 'marta@shop.example',
       legalName: 'Pérez & Hijos, S.L.',
       postalAddress: 'Calle del Molino, 12, 28012 Madrid',
+      taxId: 'B00000000',
       privacyUrl: 'https://shop.example/privacidad',
     },
     steps: [{ subject: 'Hola', mjml: mail('<mj-text>Hola</mj-text>'), ...step }],

@@ -1,0 +1,105 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, readdir, readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { JournalEntry, JournalFile } from './journal';
+
+const SUFFIX = '.jsonl';
+
+/**
+ * A file of this process's own in the journal's directory, one JSON object a line: any number of processes and machines may
+ * share the directory, since nobody writes to another's file. A new file begins each day (UTC), and after every fault, so
+ * that what broke off stays at the end of the old one.
+ *
+ * @param directory there already: one that is missing is most likely a disk that was not mounted
+ */
+export function openJournalFile(directory: string, clock: () => Date = () => new Date()): JournalFile {
+  const mark = `${hostname().replaceAll(/[^A-Za-z0-9-]/g, '-')}-${randomBytes(6).toString('hex')}`;
+  let current: { handle: FileHandle; day: string } | null = null;
+  let files = 0;
+  const close = async () => {
+    const { handle } = current ?? {};
+    current = null;
+    await handle?.close().catch(() => {});
+  };
+  const fileFor = async (day: string): Promise<FileHandle> => {
+    if (current?.day === day) return current.handle;
+    await close();
+    files += 1;
+    const handle = await open(join(directory, `${day}-${mark}-${files}${SUFFIX}`), 'ax', 0o600);
+    current = { handle, day };
+    await syncDirectory(directory);
+    return handle;
+  };
+  return {
+    async append(entries) {
+      try {
+        const handle = await fileFor(clock().toISOString().slice(0, 10));
+        await handle.appendFile(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+        await handle.datasync();
+      } catch (error) {
+        await close();
+        throw error;
+      }
+    },
+    close,
+  };
+}
+
+/** A new file's name is kept by its directory. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
+  'stop',
+  'pause',
+  'resume',
+  'snooze',
+  'campaign-cancelled',
+  'campaign-paused',
+  'campaign-resumed',
+  'suppress',
+  'lift',
+  'erase',
+]);
+
+/**
+ * Reads a journal: all files of a directory, each entry once.
+ *
+ * @param since leaves out what is older
+ * @returns the entries, and how many lines were none: what broke off in a crash, or comes from a later release
+ * @throws what the file system says of the directory or a file
+ */
+export async function readJournal(
+  directory: string,
+  since: Date | null,
+): Promise<{ entries: JournalEntry[]; files: number; unreadable: number }> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith(SUFFIX)).sort();
+  const entries = new Map<string, JournalEntry>();
+  let unreadable = 0;
+  for (const name of names) {
+    for (const line of (await readFile(join(directory, name), 'utf8')).split('\n')) {
+      if (line === '') continue;
+      const entry = entryOf(line);
+      if (entry === null) unreadable += 1;
+      else if (since === null || new Date(entry.at) >= since) entries.set(entry.id, entry);
+    }
+  }
+  return { entries: [...entries.values()], files: names.length, unreadable };
+}
+
+function entryOf(line: string): JournalEntry | null {
+  try {
+    const value = JSON.parse(line) as Partial<JournalEntry> | null;
+    const sound = typeof value?.id === 'string' && KINDS.has(value.kind) && !Number.isNaN(Date.parse(value.at ?? ''));
+    return sound ? (value as JournalEntry) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,298 @@
+import { type SqlBool, sql } from 'kysely';
+import { OUTCOMES, type Outcome } from '../domain/outcomes';
+import { cancelCampaign } from './cancellations';
+import { type Db, inTransaction } from './client';
+import { recordEvents } from './events';
+import type { JournalEntry, JournalFact } from './journal';
+import { signalStamp } from './outbox';
+import { pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from './pauses';
+import { stopIn, withdraw } from './stops';
+import { liftSuppressions, type SuppressionKind } from './suppressions';
+
+/** What became of an entry: it was done, it had been done, or it is about nobody that this database knows. */
+export type Fate = 'applied' | 'known' | 'unknown';
+
+/** How many entries of each kind met which fate. */
+export type ReplayCounts = Record<JournalFact['kind'], Record<Fate, number>>;
+
+export interface ReplayDeps {
+  /** Erases a lead because the journal says so. */
+  erase: (leadId: string, now: Date) => Promise<void>;
+}
+
+/**
+ * Brings a restored database up to date with the journal: nobody who left after the backup was made is mailed again. Before
+ * any worker starts, and any number of times: what the database knows, it leaves alone. What is done counts as done when it
+ * was done first, and is not noted for the journal again.
+ *
+ * @param entries of the journal, in any order; what still waits in this database's own outbox is added
+ */
+export async function replayJournal(db: Db, entries: readonly JournalEntry[], deps: ReplayDeps): Promise<ReplayCounts> {
+  const outbox = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
+  const byId = new Map([...entries, ...outbox.map((row) => row.entry)].map((entry) => [entry.id, entry]));
+  const inOrder = [...byId.values()].sort(
+    (a, b) => Date.parse(a.at) - Date.parse(b.at) || ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind),
+  );
+  const replay: Replay = { db, deps, last: lastWords(inOrder), erasures: erasuresOf(inOrder), lifts: liftsOf(inOrder) };
+  const counts = Object.fromEntries(ORDER.map((kind) => [kind, { applied: 0, known: 0, unknown: 0 }])) as ReplayCounts;
+  for (const entry of inOrder) counts[entry.kind][await apply(replay, entry)] += 1;
+  return counts;
+}
+
+/** Which comes first of two at the same moment: an outcome before the suppression that came with it. */
+const ORDER: readonly JournalFact['kind'][] = [
+  'stop',
+  'campaign-cancelled',
+  'pause',
+  'resume',
+  'snooze',
+  'campaign-paused',
+  'campaign-resumed',
+  'suppress',
+  'lift',
+  'erase',
+];
+
+type Of<K extends JournalFact['kind']> = JournalEntry & { kind: K };
+
+interface Replay {
+  db: Db;
+  deps: ReplayDeps;
+  /** The last pause or resume of each enrollment and campaign, by id: the ones before are of no account. */
+  last: ReadonlyMap<string, string>;
+  /** When a person was last erased, by hash. */
+  erasures: ReadonlyMap<string, Date>;
+  lifts: ReadonlyMap<string, readonly Of<'lift'>[]>;
+}
+
+async function apply(replay: Replay, entry: JournalEntry): Promise<Fate> {
+  const { db } = replay;
+  const at = new Date(entry.at);
+  switch (entry.kind) {
+    case 'stop':
+      return await applyStop(db, entry, at);
+    case 'pause':
+    case 'resume':
+      return await applyPause(replay, entry, at);
+    case 'snooze':
+      return await applySnooze(db, entry, at);
+    case 'campaign-cancelled':
+    case 'campaign-paused':
+    case 'campaign-resumed':
+      return await applyToCampaign(replay, entry, at);
+    case 'suppress':
+      return await applySuppression(replay, entry, at);
+    case 'lift':
+      return await applyLift(db, entry, at);
+    case 'erase':
+      return await applyErasure(replay, entry, at);
+  }
+}
+
+// ---- enrollments and campaigns ---------------------------------------------------------------------------------------
+
+async function applyStop(db: Db, { enrollmentId, outcome: given }: Of<'stop'>, now: Date): Promise<Fate> {
+  const outcome = OUTCOMES.find((one) => one === given);
+  const row = await db.selectFrom('enrollment').select('outcome').where('id', '=', enrollmentId).executeTakeFirst();
+  if (row === undefined || outcome === undefined) return 'unknown';
+  if (row.outcome !== null) return 'known';
+  const stop = { who: { enrollmentId }, outcome, detail: BY_JOURNAL, replayed: true, now };
+  await inTransaction(db, (tx) => stopIn(tx, stop));
+  return 'applied';
+}
+
+const BY_JOURNAL = { by: 'journal' };
+
+async function applyPause({ db, last }: Replay, entry: Of<'pause' | 'resume'>, now: Date): Promise<Fate> {
+  const { enrollmentId, kind } = entry;
+  const row = await db
+    .selectFrom('enrollment')
+    .select(['outcome', 'paused_at'])
+    .where('id', '=', enrollmentId)
+    .executeTakeFirst();
+  if (row === undefined) return 'unknown';
+  if (row.outcome !== null || last.get(enrollmentId) !== entry.id) return 'known';
+  if (kind === 'pause') {
+    if (row.paused_at !== null) return 'known';
+    await pauseEnrollment(db, enrollmentId, now, true);
+    return 'applied';
+  }
+  if (row.paused_at === null || row.paused_at > now) return 'known';
+  await resumeEnrollment(db, enrollmentId, now, true);
+  return 'applied';
+}
+
+async function applySnooze(db: Db, { enrollmentId, nextDueAt }: Of<'snooze'>, now: Date): Promise<Fate> {
+  const until = new Date(nextDueAt);
+  return await inTransaction(db, async (tx): Promise<Fate> => {
+    const row = await tx
+      .selectFrom('enrollment')
+      .select(['lead_id', 'outcome', 'next_due_at', 'step'])
+      .where('id', '=', enrollmentId)
+      .forNoKeyUpdate()
+      .executeTakeFirst();
+    if (row === undefined) return 'unknown';
+    if (row.outcome !== null || row.next_due_at >= until) return 'known';
+    await tx
+      .updateTable('enrollment')
+      .set({ next_due_at: until, signal_at: signalStamp(now) })
+      .where('id', '=', enrollmentId)
+      .execute();
+    await withdraw(tx, sql<SqlBool>`e.id = ${enrollmentId}`, now);
+    const detail = { via: 'journal', dueAt: until };
+    await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'snoozed', step: row.step, detail }]);
+    return 'applied';
+  });
+}
+
+async function applyToCampaign(
+  { db, last }: Replay,
+  entry: Of<'campaign-cancelled' | 'campaign-paused' | 'campaign-resumed'>,
+  now: Date,
+): Promise<Fate> {
+  const { campaignId, kind } = entry;
+  const row = await db
+    .selectFrom('campaign')
+    .select(['paused_at', 'cancelled_at'])
+    .where('id', '=', campaignId)
+    .executeTakeFirst();
+  if (row === undefined) return 'unknown';
+  if (kind === 'campaign-cancelled') {
+    if (row.cancelled_at !== null) return 'known';
+    await cancelCampaign(db, campaignId, now, true);
+    return 'applied';
+  }
+  if (last.get(campaignId) !== entry.id) return 'known';
+  if (kind === 'campaign-paused') {
+    if (row.paused_at !== null) return 'known';
+    await pauseCampaign(db, campaignId, now, true);
+    return 'applied';
+  }
+  if (row.paused_at === null || row.paused_at > now) return 'known';
+  await resumeCampaign(db, campaignId, now, true);
+  return 'applied';
+}
+
+/** The id of the last pause or resume, by what was paused or resumed. */
+function lastWords(inOrder: readonly JournalEntry[]): Map<string, string> {
+  const last = new Map<string, string>();
+  for (const entry of inOrder) {
+    if (entry.kind === 'pause' || entry.kind === 'resume') last.set(entry.enrollmentId, entry.id);
+    if (entry.kind === 'campaign-paused' || entry.kind === 'campaign-resumed') last.set(entry.campaignId, entry.id);
+  }
+  return last;
+}
+
+// ---- people ----------------------------------------------------------------------------------------------------------
+
+const OUTCOME_OF: Record<SuppressionKind, Outcome> = {
+  objection: 'unsubscribed',
+  complaint: 'complained',
+  undeliverable: 'bounced',
+  campaign: 'unsubscribed',
+};
+
+async function applySuppression(replay: Replay, entry: Of<'suppress'>, now: Date): Promise<Fate> {
+  const { db } = replay;
+  const { hashes, reason, campaignId } = entry;
+  const [newest, ...older] = hashes;
+  if (newest === undefined || !Object.hasOwn(OUTCOME_OF, reason)) return 'unknown';
+  if (wentWithErasure(replay, entry, now)) return 'known';
+  const known = await db
+    .selectFrom('suppression')
+    .select('id')
+    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
+    .where('kind', '=', reason)
+    .where(sql<SqlBool>`campaign_id is not distinct from ${campaignId}::uuid`)
+    // One that was lifted before this is another one.
+    .where((eb) => eb.or([eb('lifted_at', 'is', null), eb('lifted_at', '>=', now)]))
+    .executeTakeFirst();
+  if (known !== undefined) return 'known';
+  await inTransaction(db, (tx) =>
+    stopIn(tx, {
+      who: { hashes: [newest, ...older] },
+      outcome: OUTCOME_OF[reason],
+      suppress: reason,
+      campaignId: campaignId ?? undefined,
+      // Who asked anew since then is not left behind by it.
+      happenedAt: now,
+      detail: BY_JOURNAL,
+      replayed: true,
+      now,
+    }),
+  );
+  return 'applied';
+}
+
+/**
+ * Of a person who was erased later, only what they had objected to and not taken back is left; to enter the rest would bring
+ * back a trace of them.
+ */
+function wentWithErasure({ erasures, lifts }: Replay, entry: Of<'suppress'>, at: Date): boolean {
+  const erasedAt = entry.hashes.map((hash) => erasures.get(hash)).find((time) => time !== undefined && time >= at);
+  if (erasedAt === undefined) return false;
+  if (entry.reason === 'undeliverable') return true;
+  return entry.hashes
+    .flatMap((hash) => lifts.get(hash) ?? [])
+    .some(
+      (lift) =>
+        new Date(lift.at) >= at &&
+        new Date(lift.at) <= erasedAt &&
+        lift.reasons.includes(entry.reason) &&
+        (entry.reason !== 'campaign' || lift.campaignId === null || lift.campaignId === entry.campaignId),
+    );
+}
+
+async function applyLift(db: Db, entry: Of<'lift'>, now: Date): Promise<Fate> {
+  const { reasons, campaignId, by } = entry;
+  const [newest, ...older] = entry.hashes;
+  const kinds = reasons.filter((reason): reason is SuppressionKind => Object.hasOwn(OUTCOME_OF, reason));
+  const lifter = (['person', 'privacy', 'proof-of-life'] as const).find((one) => one === by);
+  if (newest === undefined || kinds.length === 0 || lifter === undefined) return 'unknown';
+  const lifted = await inTransaction(db, (tx) =>
+    liftSuppressions(tx, {
+      hashes: [newest, ...older],
+      by: lifter,
+      because: null,
+      kinds,
+      campaignId,
+      replayed: true,
+      now,
+    }),
+  );
+  return lifted.length > 0 ? 'applied' : 'known';
+}
+
+async function applyErasure({ db, deps }: Replay, { leadId, hashes }: Of<'erase'>, now: Date): Promise<Fate> {
+  const byId = await db.selectFrom('lead').select(['id', 'erased_at']).where('id', '=', leadId).executeTakeFirst();
+  const lead =
+    byId ??
+    // Under another id only where the backup is of another time line; somebody who came back later is somebody else.
+    (await db
+      .selectFrom('lead')
+      .select(['id', 'erased_at'])
+      .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
+      .where('created_at', '<=', now)
+      .executeTakeFirst());
+  if (lead === undefined) return 'unknown';
+  if (lead.erased_at !== null) return 'known';
+  await deps.erase(lead.id, now);
+  return 'applied';
+}
+
+function erasuresOf(inOrder: readonly JournalEntry[]): Map<string, Date> {
+  const erasures = new Map<string, Date>();
+  for (const entry of inOrder) {
+    if (entry.kind === 'erase') for (const hash of entry.hashes) erasures.set(hash, new Date(entry.at));
+  }
+  return erasures;
+}
+
+function liftsOf(inOrder: readonly JournalEntry[]): Map<string, Of<'lift'>[]> {
+  const lifts = new Map<string, Of<'lift'>[]>();
+  for (const entry of inOrder) {
+    if (entry.kind !== 'lift') continue;
+    for (const hash of entry.hashes) lifts.set(hash, [...(lifts.get(hash) ?? []), entry]);
+  }
+  return lifts;
+}

@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
+import { type Db, inTransaction, type Tx } from './client';
+
+/**
+ * What a journal outside Postgres must know, so that after a restore nobody who left meanwhile is mailed again. Ids and
+ * keyed hashes only.
+ */
+export type JournalFact =
+  | { kind: 'stop'; enrollmentId: string; outcome: string }
+  | { kind: 'pause' | 'resume'; enrollmentId: string }
+  /** Nothing is sent before this (ISO 8601). */
+  | { kind: 'snooze'; enrollmentId: string; nextDueAt: string }
+  | { kind: 'campaign-cancelled' | 'campaign-paused' | 'campaign-resumed'; campaignId: string }
+  | {
+      kind: 'suppress';
+      /** Of the person, under every key. */
+      hashes: readonly string[];
+      reason: 'objection' | 'complaint' | 'undeliverable' | 'campaign';
+      campaignId: string | null;
+    }
+  | { kind: 'lift'; hashes: readonly string[]; reasons: readonly string[]; campaignId: string | null; by: string }
+  | { kind: 'erase'; leadId: string; hashes: readonly string[] };
+
+/** One line of the journal. */
+export type JournalEntry = JournalFact & { id: string; at: string };
+
+/** Notes what the journal must be told, in the transaction in which it happens; `flushJournal` tells it. */
+export async function noteForJournal(tx: Tx, facts: readonly JournalFact[], now: Date): Promise<void> {
+  if (facts.length === 0) return;
+  const rows = facts.map((fact) => {
+    const entry: JournalEntry = { id: randomUUID(), at: now.toISOString(), ...fact };
+    return { id: entry.id, entry: JSON.stringify(entry) };
+  });
+  await tx.insertInto('journal_outbox').values(rows).execute();
+}
+
+/** Where the journal is written. */
+export interface JournalFile {
+  /** Adds entries; resolves once they would survive a loss of power. Never called twice at the same time. */
+  append(entries: readonly JournalEntry[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+const BATCH = 1_000;
+/** How long another process may hold the outbox (ms): whoever writes to a disk that hangs must not keep all others waiting. */
+const LOCK_MS = 3_000;
+
+/**
+ * Moves what the outbox holds into the journal. Deleted only once it was written, so an entry may stand there twice, with
+ * the same id, but never not at all. Whoever else moves something at the same time is waited for: when this resolves, all
+ * that was noted before it began is written.
+ *
+ * @returns how many entries were moved
+ * @throws what the file or Postgres said; what was not moved stays in the outbox
+ */
+export async function flushJournal(db: Db, file: JournalFile): Promise<number> {
+  let moved = 0;
+  for (;;) {
+    const { rows: some } = await sql<{ any: boolean }>`select exists (select from journal_outbox) as any`.execute(db);
+    if (some[0]?.any !== true) return moved;
+    const count = await inTransaction(db, async (tx) => {
+      await sql`set local lock_timeout = ${sql.lit(LOCK_MS)}`.execute(tx);
+      const rows = await tx
+        .selectFrom('journal_outbox')
+        .select(['id', 'entry'])
+        .orderBy('seq')
+        .limit(BATCH)
+        .forUpdate()
+        .execute();
+      if (rows.length === 0) return 0;
+      await file.append(rows.map((row) => row.entry));
+      const ids = rows.map((row) => row.id);
+      await tx.deleteFrom('journal_outbox').where('id', '=', sql<string>`any(${ids}::uuid[])`).execute();
+      return rows.length;
+    });
+    moved += count;
+    if (count < BATCH) return moved;
+  }
+}
+
+/** The journal of one process. */
+export interface Journal {
+  /** Writes what was noted before this call. Never rejects: what can't be written now stays, and is told. */
+  keep(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How long whoever waits for the journal waits (ms). What is written later counts all the same. */
+const PATIENCE_MS = 5_000;
+
+/**
+ * The journal of this process: any number may ask at the same time, and one write serves all that wait.
+ *
+ * @param onFault told, as a code, when the journal can't be written
+ */
+export function createJournal(db: Db, file: JournalFile, onFault: (code: string) => void): Journal {
+  let running: Promise<void> = Promise.resolve();
+  let waiting: Promise<void> | null = null;
+  const flush = async () => {
+    try {
+      await flushJournal(db, file);
+    } catch (error) {
+      onFault(codeOf(error));
+    }
+  };
+  const next = () => {
+    // Whoever asks while a write is under way needs the one after: what they noted may have come too late for it.
+    waiting ??= running.then(() => {
+      waiting = null;
+      running = flush();
+      return running;
+    });
+    return waiting;
+  };
+  return {
+    keep: () => inTime(next(), onFault),
+    close: async () => {
+      await running;
+      await file.close();
+    },
+  };
+}
+
+async function inTime(written: Promise<void>, onFault: (code: string) => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      onFault('ETIMEDOUT');
+      resolve();
+    }, PATIENCE_MS);
+  });
+  try {
+    await Promise.race([written, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function codeOf(error: unknown): string {
+  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
+  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown';
+}
+
+/** What waits to be written, and since when. */
+export async function journalBacklog(db: Db): Promise<{ entries: number; since: Date | null }> {
+  const { rows } = await sql<{ entries: number; since: Date | null }>`
+    select count(*)::int as entries, min((entry->>'at')::timestamptz) as since from journal_outbox`.execute(db);
+  return rows[0] ?? { entries: 0, since: null };
+}
+
+/** Where no journal is kept, what was noted for it goes after this time (ms): long enough to set one up that was forgotten. */
+export async function dropJournal(db: Db, olderThanMs: number, now: Date): Promise<void> {
+  await sql`
+    delete from journal_outbox
+    where (entry->>'at')::timestamptz < ${new Date(now.getTime() - olderThanMs)}`.execute(db);
+}

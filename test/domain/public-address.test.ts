@@ -1,0 +1,88 @@
+import { isPublicAddress, literalAddress } from '../../domain/public-address';
+
+test.each([
+  '8.8.8.8',
+  '93.184.216.34',
+  '172.15.255.255',
+  '172.32.0.0',
+  '100.63.255.255',
+  '100.128.0.0',
+  '192.0.1.1',
+  '198.20.0.1',
+  '223.255.255.255',
+  '2606:4700:4700::1111',
+  '2a00:1450:4003:80e::200e',
+  '2001:4860:4860::8888',
+  '3ffe::1',
+])('%s is public', (address) => {
+  expect(isPublicAddress(address)).toBe(true);
+});
+
+test.each([
+  ['this network', '0.0.0.0'],
+  ['private', '10.255.255.255'],
+  ['private', '172.16.0.1'],
+  ['private', '172.31.255.255'],
+  ['private', '192.168.1.1'],
+  ['shared (CGNAT)', '100.64.0.1'],
+  ['shared (CGNAT)', '100.127.255.255'],
+  ['loopback', '127.0.0.1'],
+  ['loopback', '127.255.255.254'],
+  ['link-local, where clouds keep credentials', '169.254.169.254'],
+  ['IETF assignments', '192.0.0.8'],
+  ['documentation', '192.0.2.1'],
+  ['6to4 relay', '192.88.99.1'],
+  ['benchmarks', '198.18.0.1'],
+  ['benchmarks', '198.19.255.255'],
+  ['documentation', '198.51.100.7'],
+  ['documentation', '203.0.113.7'],
+  ['multicast', '224.0.0.1'],
+  ['multicast', '239.255.255.250'],
+  ['reserved', '240.0.0.1'],
+  ['broadcast', '255.255.255.255'],
+  ['unspecified', '::'],
+  ['loopback', '::1'],
+  ['loopback, written out', '0000:0000:0000:0000:0000:0000:0000:0001'],
+  ['link-local', 'fe80::1'],
+  ['link-local with a zone', 'fe80::1%eth0'],
+  ['unique local', 'fc00::1'],
+  ['unique local', 'fd12:3456:789a::1'],
+  ['site-local', 'fec0::1'],
+  ['multicast', 'ff02::1'],
+  ['IPv4-mapped', '::ffff:127.0.0.1'],
+  ['IPv4-mapped', '::ffff:8.8.8.8'],
+  ['IPv4-mapped, in hexadecimal', '::ffff:7f00:1'],
+  ['IPv4-compatible', '::127.0.0.1'],
+  ['NAT64', '64:ff9b::7f00:1'],
+  ['NAT64, local use', '64:ff9b:1::a00:1'],
+  ['6to4 around 127.0.0.1', '2002:7f00:1::'],
+  ['Teredo', '2001:0:4136:e378:8000:63bf:3fff:fdd2'],
+  ['ORCHIDv2', '2001:20::1'],
+  ['documentation', '2001:db8::1'],
+  ['documentation', '3fff:fff::1'],
+  ['discard', '100::1'],
+  ['no address', 'localhost'],
+  ['no address', '1.2.3'],
+  ['no address', '1.2.3.256'],
+  ['no address', ''],
+  ['no address', '1:2'],
+])('not public: %s (%s)', (_, address) => {
+  expect(isPublicAddress(address)).toBe(false);
+});
+
+test.each([
+  ['http://127.0.0.1/', '127.0.0.1'],
+  ['http://2130706433/', '127.0.0.1'],
+  ['http://0x7f000001/', '127.0.0.1'],
+  ['http://0177.0.0.01/', '127.0.0.1'],
+  ['http://0x7f.1/', '127.0.0.1'],
+  ['http://127.1/', '127.0.0.1'],
+  ['http://①②⑦.⓪.⓪.①/', '127.0.0.1'],
+  ['http://0/', '0.0.0.0'],
+  ['http://[::1]/', '::1'],
+  ['http://[::ffff:127.0.0.1]/', '::ffff:7f00:1'],
+  ['http://shop.example/', null],
+  ['http://127.0.0.1.example/', null],
+])('the address in %s', (url, address) => {
+  expect(literalAddress(new URL(url).hostname)).toBe(address);
+});
