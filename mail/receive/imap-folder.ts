@@ -277,6 +277,8 @@ async function idleOnce(client: ImapFlow, hasNews: () => boolean): Promise<boole
 }
 
 async function pollOnce(client: ImapFlow, signal: AbortSignal): Promise<void> {
+  // Who comes too late to hear it would wait for half a minute more.
+  if (signal.aborted) return;
   await new Promise<void>((resolve) => {
     const done = () => {
       clearTimeout(timer);
