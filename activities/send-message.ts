@@ -124,7 +124,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
       message = await compose(sending, exit, identity);
       signed = await exit.sign(message.raw, identity.from.address, now);
     } catch (error) {
-      await release(sending, { ...key, token });
+      await release(sending, { ...key, token, claimedAt: now });
       if (error instanceof MissingDkimKey) throw ApplicationFailure.retryable(error.message, 'not_signed');
       throw error;
     }
@@ -140,7 +140,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
     // The next interval counts from here: the mail was not taken before (promise P10).
     const taken = new Date(Math.max(now.getTime(), Date.now()));
     const sent = { ...sending, now: taken, probe: leave.probe };
-    return await record(sent, exit.stream, { ...key, token }, claimed, delivery);
+    return await record(sent, exit.stream, { ...key, token, claimedAt: now }, claimed, delivery);
   } finally {
     link.release();
   }
@@ -211,10 +211,13 @@ async function orderOf(
   return { number: orderId, purchasedAt: requestedAt, referralUrl };
 }
 
+/** A message under this attempt's claim. */
+type ClaimedMessage = MessageKey & { token: string; claimedAt: Date };
+
 async function record(
   sending: Sending,
   stream: Stream,
-  message: MessageKey & { token: string },
+  message: ClaimedMessage,
   claimed: { attempts: number; firstClaimedAt: Date },
   delivery: Delivery,
 ): Promise<Attempt> {
@@ -238,7 +241,7 @@ async function record(
         code: delivery.reason,
       });
     case 'withdrawn':
-      await takeBack(sending);
+      await takeBack(sending, message.claimedAt);
       await spendPlace(sending, stream, 'message');
       return 'look-again';
     case 'gate-failed':
@@ -416,15 +419,16 @@ function capOf(
 }
 
 /** Gives a claim back; were that lost, the next attempt would have to take the message for handed over. */
-async function release(sending: Sending, { token, ...key }: MessageKey & { token: string }): Promise<void> {
+async function release(sending: Sending, { token, claimedAt, ...key }: ClaimedMessage): Promise<void> {
   await untilRecorded(() => releaseClaim(sending.deps.db, key, token, sending.now));
-  await takeBack(sending);
+  await takeBack(sending, claimedAt);
 }
 
 /** What was claimed and not handed over does not count towards the frequency cap. */
-async function takeBack({ deps, touch, step, copy }: Sending): Promise<void> {
+async function takeBack({ deps, touch, step, copy }: Sending, claimedAt: Date): Promise<void> {
   if ((deps.frequencyCap ?? null) === null || step === 0 || copy > 0) return;
-  await untilRecorded(() => uncount(deps.db, touch.addressHash, countedAs(touch.enrollmentId, step)));
+  const key = countedAs(touch.enrollmentId, step);
+  await untilRecorded(() => uncount(deps.db, touch.addressHash, key, claimedAt));
 }
 
 /** Keeps trying to write down what can't be undone any more, while Postgres is away. */

@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { providerOf } from '../domain/addresses';
 import { type CampaignDefinition, cadenceBefore, endStep, firstBuyerStep } from '../domain/campaign';
 import { NUDGE_PURPOSES, type SoftOptIn } from '../domain/consent';
-import { afterWait, planDue } from '../domain/planner';
+import { afterWait, nextOpening, planDue } from '../domain/planner';
 import { type AboutProduct, type EndsBecause, sameProduct } from '../domain/purchases';
 import { suppressionOf } from './addresses';
 import type { Tx } from './client';
 import { recordEvents } from './events';
 import { excludeListed } from './exclusions';
 import type { MarketingBasis } from './schema';
+import { withdraw } from './stops';
+import { lastWithdrawals } from './withdrawals';
 
 // What follows a purchase: an enrollment of its own kind in the ledger of all, so that whatever holds for a lead's holds for it.
 
@@ -97,10 +99,14 @@ export async function beginBuyersJourneys(
   const none = { begun: [], leadId: person.leadId };
   if (now.getTime() - purchasedAt.getTime() > TOLD_TOO_LATE_MS || (await isRefunded(tx, orderId))) return none;
   const before = await journeysBefore(tx, person);
-  const eligible = purchase.bought.filter(({ campaign: { campaignId }, because }) => {
-    const { open = false, hadBuyers = false, buyersOpen = false } = before.get(campaignId) ?? {};
-    if (buyersOpen) return false;
-    return purchase.ended.has(campaignId) || (because === 'same-product' && !open && !hadBuyers);
+  const eligible = purchase.bought.filter(({ campaign: { campaignId, product }, because }) => {
+    // Whichever of the campaigns about a product has thanked them for it.
+    const alike = purchase.bought.filter(({ campaign }) => sameProduct(campaign.product, product));
+    const had = (what: 'hadBuyers' | 'buyersOpen') =>
+      alike.some(({ campaign }) => before.get(campaign.campaignId)?.[what] === true);
+    if (had('buyersOpen')) return false;
+    const open = before.get(campaignId)?.open === true;
+    return purchase.ended.has(campaignId) || (because === 'same-product' && !open && !had('hadBuyers'));
   });
   const chosen = onePerProduct(purchase, certain(eligible), before);
 
@@ -207,6 +213,7 @@ async function basisFor(
   if (rows.some((row) => suppressionOf(row, campaignId) !== null)) return null;
   // Their latest word on it, whatever they agreed to before.
   if (softOptIn?.optedOut === true) return null;
+  const refusedAt = await lastRefusal(tx, person.hashes, campaignId);
   const consent =
     leadId === null
       ? undefined
@@ -217,15 +224,44 @@ async function basisFor(
           .where('campaign_id', '=', campaignId)
           .where('purpose', 'in', [...NUDGE_PURPOSES])
           .where('withdrawn_at', 'is', null)
+          .$if(refusedAt !== null, (query) => query.where('captured_at', '>', refusedAt))
           .orderBy('captured_at', 'desc')
           .executeTakeFirst();
   if (consent !== undefined) return { basis: 'consent', agreedAt: consent.captured_at };
   if (softOptIn?.optOutOffered !== true || rows.some((row) => row.excluded_at !== null)) return null;
+  if (refusedAt !== null && refusedAt >= purchasedAt) return null;
   const similar =
     product.group === undefined
       ? bought.some((one) => one.because === 'same-product' && one.campaign.campaignId === campaignId)
       : product.group === softOptIn.productGroup;
   return similar ? { basis: 'soft-opt-in', agreedAt: purchasedAt } : null;
+}
+
+/** When they last refused advertising: by a withdrawal, also one that was lifted since, or at a checkout. */
+async function lastRefusal(tx: Tx, hashes: readonly string[], campaignId: string): Promise<Date | null> {
+  const withdrawals = await lastWithdrawals(tx, hashes, campaignId);
+  const { rows } = await sql<{ at: Date | null }>`
+    select max(purchased_at) as at from purchase
+    where address_hash = any(${hashes}::text[]) and soft_opt_in->>'optedOut' = 'true'`.execute(tx);
+  const all = [...withdrawals.values(), ...rows.flatMap(({ at }) => at ?? [])];
+  return all.length === 0 ? null : new Date(Math.max(...all.map((at) => at.getTime())));
+}
+
+/**
+ * Who chooses at a checkout to get no advertising gets no more of what an earlier purchase began: it ends as `informed`, after
+ * its thanks where they are still to come. `agreed_at` stands in the row that the claim locks.
+ */
+export async function dropMarketing(tx: Tx, { hashes }: Person, optedOutAt: Date, now: Date): Promise<void> {
+  const rows = await tx
+    .updateTable('enrollment')
+    .set({ agreed_at: null })
+    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
+    .where('journey', '=', 'buyer')
+    .where('outcome', 'is', null)
+    .where('agreed_at', '<=', optedOutAt)
+    .returning('id')
+    .execute();
+  await withdraw(tx, sql<SqlBool>`e.id = any(${rows.map(({ id }) => id)}::uuid[])`, now);
 }
 
 /** @returns null when nobody has told who bought */
@@ -266,10 +302,10 @@ async function begin(
     timeZone: lead.time_zone ?? definition.timeZone,
     clock: { origin: now.getTime(), factor: timeFactor },
   };
-  const dueAt =
-    step === 0
-      ? afterWait({ ...planning, wait: cadence.min })
-      : planDue({ ...planning, enrollmentId: id, step, cadence, sendWindow: definition.sendWindow });
+  const draw = { enrollmentId: id, step, sendWindow: definition.sendWindow };
+  const dueAt = step === 0 ? afterWait({ ...planning, wait: cadence.min }) : planDue({ ...planning, ...draw, cadence });
+  // Told late, a nudge is not punctual: it waits for the window too.
+  const earliest = step === 0 ? now : nextOpening({ ...planning, ...draw, due: new Date(0), now });
   await tx
     .insertInto('enrollment')
     .values({
@@ -285,7 +321,7 @@ async function begin(
       requested_at: purchasedAt,
       enrolled_at: now,
       step,
-      next_due_at: dueAt > now ? dueAt : now,
+      next_due_at: dueAt > now ? dueAt : earliest,
       fairness_key: providerOf(lead.email ?? ''),
       priority: BUYERS_PRIORITY,
     })

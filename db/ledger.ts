@@ -290,11 +290,15 @@ function counting({ since }: { since: Date }, key: string, now: Date) {
     )`;
 }
 
-/** Takes back that a mail was counted: it was claimed, and then not handed over. */
-export async function uncount(db: Db, addressHash: string, key: string): Promise<void> {
-  await sql`update address set recent_marketing = recent_marketing - ${key}::text where hash = ${addressHash}`.execute(
-    db,
-  );
+/**
+ * Takes back that a mail was counted: it was claimed, and then not handed over. What another attempt has claimed since counts.
+ *
+ * @param claimedAt `now` of the claim
+ */
+export async function uncount(db: Db, addressHash: string, key: string, claimedAt: Date): Promise<void> {
+  await sql`
+    update address set recent_marketing = recent_marketing - ${key}::text
+    where hash = ${addressHash} and recent_marketing->>${key}::text = ${claimedAt.toISOString()}`.execute(db);
 }
 
 /**

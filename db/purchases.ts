@@ -2,7 +2,16 @@ import { sql } from 'kysely';
 import type { SoftOptIn } from '../domain/consent';
 import { endedBy } from '../domain/purchases';
 import { lockAddresses } from './addresses';
-import { type Bought, type Buyer, beginBuyersJourneys, campaignsOf, type Person } from './buyers';
+import {
+  type Bought,
+  type Buyer,
+  beginBuyersJourneys,
+  campaignsOf,
+  dropMarketing,
+  type KnownCampaign,
+  type Person,
+} from './buyers';
+import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { appendEvidence } from './evidence';
 import { type StopResult, stopIn } from './stops';
@@ -49,23 +58,25 @@ export async function recordPurchase(db: Db, purchase: Purchase): Promise<Purcha
       .select(['address_hash', 'purchased_at'])
       .where('order_id', '=', orderId)
       .executeTakeFirst();
-    const repeated = known !== undefined && known.address_hash !== null && person.hashes.includes(known.address_hash);
+    // Of somebody who was erased since, nobody knows any more whose it was.
+    const repeated = known !== undefined && (known.address_hash === null || person.hashes.includes(known.address_hash));
     const bought = await whatWasBought(tx, person, purchase);
     const named = campaignId !== undefined || (products ?? []).length > 0;
+    const purchasedAt = purchase.purchasedAt ?? now;
+    if (known === undefined && softOptIn?.optedOut === true) await dropMarketing(tx, person, purchasedAt, now);
     const result = await stopIn(tx, {
       who,
       outcome: 'purchased',
       journey: 'lead',
       campaignIds: named ? bought.map(({ campaign }) => campaign.campaignId) : undefined,
       // Without a time it has just happened, and ends whatever is open, however far apart two machines' clocks are.
-      happenedAt: purchase.purchasedAt ?? (repeated ? known.purchased_at : undefined),
+      happenedAt: repeated ? earlier(purchase.purchasedAt, known.purchased_at) : purchase.purchasedAt,
       detail: { by: 'purchase', orderId },
       repeated,
       now,
     });
     if (known !== undefined || person.hash === null) return { ...result, begun: [] };
 
-    const purchasedAt = purchase.purchasedAt ?? now;
     await tx
       .insertInto('purchase')
       .values({
@@ -93,13 +104,17 @@ export async function recordPurchase(db: Db, purchase: Purchase): Promise<Purcha
   });
 }
 
+function earlier(told: Date | undefined, known: Date): Date {
+  return told !== undefined && told < known ? told : known;
+}
+
 /** Held by whoever tells of an order, so that its purchase and its refund see each other, whichever comes first. */
 export async function lockOrder(tx: Tx, orderId: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`order ${orderId}`}, 0))`.execute(tx);
 }
 
 /** Locks the buyer's address row, where there is one or will have to be one, and lifts what it proves wrong. */
-async function lockPerson(tx: Tx, { who, orderId, campaignId, buyer, now }: Purchase): Promise<Person> {
+async function lockPerson(tx: Tx, { who, orderId, campaignId, buyer, purchasedAt, now }: Purchase): Promise<Person> {
   const hashes = 'hashes' in who ? who.hashes : await hashesOfLead(tx, who.leadId);
   if (hashes === null) return { hashes: [], hash: null, leadId: null };
   const theirs = sql<string>`any(${hashes}::text[])`;
@@ -111,7 +126,9 @@ async function lockPerson(tx: Tx, { who, orderId, campaignId, buyer, now }: Purc
     .forUpdate()
     .execute();
   const told = await tx.selectFrom('purchase').select('order_id').where('order_id', '=', orderId).executeTakeFirst();
-  if (told === undefined && rows.some((row) => row.undeliverable_at !== null)) {
+  // An old order, told now, says nothing about an address that has bounced since.
+  const worksSince = purchasedAt ?? now;
+  if (told === undefined && rows.some(({ undeliverable_at: at }) => at !== null && at <= worksSince)) {
     await liftSuppressions(tx, { hashes, by: 'proof-of-life', because: null, kinds: ['undeliverable'], now });
   }
   if (rows.length === 0 && buyer !== undefined && campaignId !== undefined && told === undefined) {
@@ -133,23 +150,36 @@ async function hashesOfLead(tx: Tx, leadId: string): Promise<[string, ...string[
   return lead === undefined || lead.address_hash === null ? null : [lead.address_hash];
 }
 
-/** Which campaigns the purchase is about: of those that the buyer was ever a lead of, and the one that it names. */
+/**
+ * Which campaigns the purchase is about: of those that the buyer was ever a lead of, and the one that it names. What is open
+ * under an earlier version is also about what that one names: its mails go on speaking of it.
+ */
 async function whatWasBought(tx: Tx, { hashes }: Person, { campaignId, products }: Purchase): Promise<Bought[]> {
   const enrollments = await tx
     .selectFrom('enrollment')
-    .select('campaign_id')
-    .distinct()
+    .select(['campaign_id', 'version', sql<boolean>`bool_or(outcome is null)`.as('open')])
     .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
     .where('journey', '=', 'lead')
+    .groupBy(['campaign_id', 'version'])
     .execute();
   const ids = new Set(enrollments.map((row) => row.campaign_id));
   if (campaignId !== undefined) ids.add(campaignId);
   const campaigns = await campaignsOf(tx, [...ids], 'locked');
   const what = { campaignId, campaign: campaigns.find((one) => one.campaignId === campaignId), products };
-  return campaigns.flatMap((campaign) => {
-    const because = endedBy(campaign, what);
-    return because === null ? [] : [{ campaign, because }];
-  });
+  const earlierProduct = async (campaign: KnownCampaign) => {
+    for (const { campaign_id: id, version, open } of enrollments) {
+      if (!open || id !== campaign.campaignId || version === campaign.version) continue;
+      const { definition } = await versionOf(tx, id, version);
+      if (endedBy({ campaignId: id, product: definition.product }, what) === 'same-product') return 'same-product';
+    }
+    return null;
+  };
+  const bought: Bought[] = [];
+  for (const campaign of campaigns) {
+    const because = endedBy(campaign, what) ?? (await earlierProduct(campaign));
+    if (because !== null) bought.push({ campaign, because });
+  }
+  return bought;
 }
 
 /**

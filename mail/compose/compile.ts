@@ -114,7 +114,7 @@ function offersIn(step: BuyerStep, pointer: string, locale: string): PublishProb
   return [
     ...within('subject', offerFaults(step.subject, locale)),
     ...within('mjml', [...offerFaults(mjml, locale), ...offerLinkFaults(mjml)]),
-    ...(text === null ? [] : within('text', offerFaults(text, locale))),
+    ...(text === null ? [] : within('text', [...offerFaults(text, locale), ...offerLinkFaults(text)])),
   ];
 }
 

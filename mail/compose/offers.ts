@@ -5,8 +5,8 @@ import { positionAt } from './positions';
 // while nothing is offered in them (LSSI art. 21.1), so their author declares it, and this looks whether it can be true.
 
 const PRICE =
-  /(?:[€$£]|\b(?:eur|usd|gbp)\b)\s?\d[\d.,]*|\d[\d.,]*\s?(?:[€$£]|(?:euros?|eur|usd|gbp|d[oó]lares|dollars|pounds)\b)/giu;
-const PERCENTAGE = /\d[\d.,]*\s?%/gu;
+  /(?:[€$£]|\b(?:eur|usd|gbp)\b)\s*\d[\d.,]*|\d[\d.,]*\s*(?:[€$£]|(?:euros?|eur|usd|gbp|d[oó]lares|dollars|pounds)\b)/giu;
+const PERCENTAGE = /\d[\d.,]*\s*%/gu;
 const OFFER_WORDS = [
   ...['oferta', 'ofertas', 'descuento', 'descuentos', 'rebaja', 'rebajas', 'rebajado', 'rebajada', 'promo', 'promos'],
   ...[
@@ -56,6 +56,16 @@ const SALE = wordsOf(['sale', 'sales']);
 /** What the address of a page that helps with an order has in it. */
 const HELP =
   /(?:^|[/.\-_])(?:ayuda|help|soporte|support|faqs?|preguntas|manual(?:es|s)?|gu[ií]as?|guides?|instruc\w*|instruct\w*|primeros-pasos|getting-started|how-?to|como|pedidos?|orders?|cuenta|account|track\w*|seguimiento|env[ií]os?|shipping|entregas?|deliver\w*|devoluci\w*|returns?|garant\w*|warrant\w*|contact\w*|legal|privac\w*|t[eé]rminos|terms|docs?)(?=$|[/.\-_?#=&])/iu;
+/** What signs are written as in HTML. */
+const SIGNS: readonly [RegExp, string][] = [
+  [/&(?:nbsp|ensp|emsp|thinsp|#160|#xa0|#8239|#x202f);/gi, ' '],
+  [/&(?:euro|#8364|#x20ac);/gi, '€'],
+  [/&(?:dollar|#36|#x24);/gi, '$'],
+  [/&(?:pound|#163|#xa3);/gi, '£'],
+  [/&(?:percnt|#37|#x25);/gi, '%'],
+];
+/** Prints an address that is no help. */
+const PRINTS_LINK = /^\{\{-?\s*(?:product|referral)\.url\b/;
 const ALLOWED_PRINTS: readonly string[] = ['privacyUrl', 'sender.privacyUrl', 'unsubscribeUrl'];
 
 const REMEDY = 'take it out, or move it into a step of another kind, which travels as marketing';
@@ -73,21 +83,33 @@ export function offerFaults(source: string, locale: string): TemplateFault[] {
   return rules.flatMap(([pattern, what]) =>
     [...seen.matchAll(pattern)].map((match) => ({
       ...positionAt(source, match.index),
-      detail: `"${match[0].trim()}" ${what}, and thanks must offer nothing: ${REMEDY}`,
+      detail: `"${match[0].trim().replace(/\s+/g, ' ')}" ${what}, and thanks must offer nothing: ${REMEDY}`,
     })),
   );
 }
 
-/** Links that lead elsewhere than to help with the order. */
-export function offerLinkFaults(mjml: string): TemplateFault[] {
-  return [...mjml.matchAll(/\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].flatMap((match) => {
-    const href = (match[1] ?? match[2] ?? '').trim();
-    if (isHelp(href)) return [];
-    const detail =
-      `the link to \`${href}\` does not look like help with the order (its address names no help, order, account, ` +
-      `delivery, return, warranty or contact page), and thanks must offer nothing: ${REMEDY}`;
-    return [{ ...positionAt(mjml, match.index), detail }];
-  });
+/** Links that lead elsewhere than to help with the order; an address that is merely written is a link to most readers. */
+export function offerLinkFaults(source: string): TemplateFault[] {
+  const linked = [...source.matchAll(/\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].map((match) => ({
+    href: (match[1] ?? match[2] ?? '').trim(),
+    at: match.index,
+  }));
+  const seen = readable(source, LIQUID);
+  const written = [...seen.matchAll(/https?:\/\/[^\s<>"']+/giu)].map((match) => ({
+    href: match[0].replace(/[.,;:!?)\]]+$/, ''),
+    at: match.index,
+  }));
+  const printed = (liquidTokens(source) ?? [])
+    .map(({ begin, end }) => ({ href: source.slice(begin, end), at: begin }))
+    .filter(({ href, at }) => seen[at] === LIQUID && PRINTS_LINK.test(href));
+  return [...linked, ...written, ...printed]
+    .filter(({ href }) => !isHelp(href))
+    .map(({ href, at }) => {
+      const detail =
+        `the link to \`${href}\` does not look like help with the order (its address names no help, order, account, ` +
+        `delivery, return, warranty or contact page), and thanks must offer nothing: ${REMEDY}`;
+      return { ...positionAt(source, at), detail };
+    });
 }
 
 function isHelp(href: string): boolean {
@@ -98,14 +120,24 @@ function isHelp(href: string): boolean {
   return HELP.test(href.replace(/\{\{[^}]*\}\}/g, '').replace(/^https?:\/\//i, '/'));
 }
 
-/** The source with everything blanked that nobody reads: Liquid, tags with their attributes, styles. Positions stay. */
-function readable(source: string): string {
-  const blank = (text: string) => text.replace(/[^\n]/g, ' ');
+/** Stands for Liquid, where it is to be told from blanks; white space too. */
+const LIQUID = '\u2028';
+
+/**
+ * The source with everything blanked that nobody reads: Liquid, tags with their attributes, styles. Positions stay.
+ *
+ * @param liquid what is put in place of each character of Liquid
+ */
+function readable(source: string, liquid = ' '): string {
+  const blank = (text: string, by = ' ') => text.replace(/[^\n]/g, by);
   let text = source;
   for (const { begin, end } of liquidTokens(source) ?? []) {
-    text = text.slice(0, begin) + blank(text.slice(begin, end)) + text.slice(end);
+    text = text.slice(0, begin) + blank(text.slice(begin, end), liquid) + text.slice(end);
   }
-  return text.replace(/<(mj-style|style)\b[\s\S]*?<\/\1\s*>/gi, blank).replace(/<[^>]*>/g, blank);
+  text = text
+    .replace(/<(mj-style|style)\b[\s\S]*?<\/\1\s*>/gi, (style) => blank(style))
+    .replace(/<[^>]*>/g, (tag) => blank(tag));
+  return SIGNS.reduce((seen, [written, sign]) => seen.replace(written, (whole) => sign.padEnd(whole.length)), text);
 }
 
 function wordsOf(words: readonly string[]): RegExp {

@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Db } from '../../db/client';
+import { publishVersion, versionOf } from '../../db/campaigns';
+import { type Db, inTransaction } from '../../db/client';
+import { passGate } from '../../db/ledger';
 import { type Purchase, recordPurchase } from '../../db/purchases';
 import { recordRefund } from '../../db/refunds';
 import { stopEnrollments } from '../../db/stops';
+import { liftSuppressions } from '../../db/suppressions';
 import { hashAddress } from '../../domain/address-hash';
 import type { CampaignDefinition } from '../../domain/campaign';
 import type { SoftOptIn } from '../../domain/consent';
@@ -98,6 +101,44 @@ describe('P2 a purchase', () => {
     expect(await timeline(leadId)).toEqual(told);
   });
 
+  test('is about what an open follow-up is about, also where the campaign names another product by now', async () => {
+    const coffee = await campaign();
+    const { hashes, ids } = await lead([coffee]);
+    const product = { ...COFFEE, url: 'https://shop.example/cafetera-2', codes: ['C-2'] };
+    const { definition, steps, afterPurchase } = await versionOf(db, coffee, 1);
+    await publishVersion(db, coffee, { ...definition, product }, steps, afterPurchase);
+    const later = await lead([coffee]);
+    expect((await buy({ hashes: later.hashes }, { products: ['C-1'] })).stopped).toEqual([]);
+    const { stopped, begun } = await buy({ hashes }, { products: ['C-1'] });
+    expect([stopped.length, begun.length]).toEqual([1, 1]);
+    expect(await outcomes(ids)).toEqual(['purchased']);
+  });
+
+  test.each([
+    ['with another time', false],
+    ['of somebody who was erased and has asked anew', true],
+  ])('that is told again %s ends nothing that began since', async (_, erased) => {
+    const coffee = await campaign();
+    const { hashes } = await lead([coffee]);
+    const orderId = randomUUID();
+    await buy({ hashes }, { orderId, products: ['C-1'], purchasedAt: new Date(Date.now() - DAY) });
+    if (erased) await db.updateTable('purchase').set({ address_hash: null }).where('order_id', '=', orderId).execute();
+    const anew = await enrollForTests(db, coffee, requestBy('x@shop.example', { hashes }));
+    const again = await buy({ hashes }, { orderId, products: ['C-1'], ...(erased ? {} : { purchasedAt: new Date() }) });
+    expect(again.stopped).toEqual([]);
+    expect(await outcomes([anew])).toEqual([null]);
+  });
+
+  test('from before it bounced does not show that the address works', async () => {
+    const coffee = await campaign();
+    const { hashes } = await lead([coffee]);
+    const now = new Date();
+    await stopEnrollments(db, { who: { hashes }, outcome: 'bounced', suppress: 'undeliverable', now });
+    await buy({ hashes }, { products: ['C-1'], purchasedAt: new Date(now.getTime() - DAY) });
+    const address = await db.selectFrom('address').selectAll().where('hash', '=', hashes[0]).executeTakeFirstOrThrow();
+    expect(address.undeliverable_at).not.toBeNull();
+  });
+
   test('shows that the address works', async () => {
     const coffee = await campaign();
     const { hashes, ids } = await lead([coffee]);
@@ -183,6 +224,20 @@ describe('what begins after a purchase', () => {
     expect(again.stopped).toHaveLength(1);
     expect(again.begun).toEqual([]);
     expect(await outcomes(begun)).toEqual([null]);
+  });
+
+  test('is nothing for the same product again, though another campaign was about it too', async () => {
+    const [one, two] = [await campaign(), await campaign()];
+    const { hashes } = await lead([one, two]);
+    const first = await buy({ hashes }, { products: ['C-1'] });
+    expect(first.begun).toHaveLength(1);
+    expect((await buy({ hashes }, { products: ['C-1'] })).begun).toEqual([]);
+    await stopEnrollments(db, {
+      who: { enrollmentId: first.begun[0] as string },
+      outcome: 'exhausted',
+      now: new Date(),
+    });
+    expect((await buy({ hashes }, { products: ['C-1'] })).begun).toEqual([]);
   });
 
   test('is for who was never a lead only if their campaign is named; they become one then', async () => {
@@ -290,6 +345,56 @@ describe('P7 what marketing to a buyer rests on', () => {
     await db.updateTable('consent').set({ withdrawn_at: new Date() }).where('campaign_id', '=', coffee).execute();
     const { begun } = await buy({ hashes: person.hashes }, { products: ['C-1'] });
     expect((await row(begun[0] as string)).basis).toBeNull();
+  });
+
+  test('a consent from before a withdrawal carries nothing, though nothing stands against mail any more', async () => {
+    const coffee = await campaign();
+    const before = await lead([coffee]);
+    const now = new Date();
+    await stopEnrollments(db, { who: { hashes: before.hashes }, outcome: 'unsubscribed', suppress: 'objection', now });
+    await inTransaction(db, (tx) =>
+      liftSuppressions(tx, { hashes: before.hashes, by: 'person', because: null, now: new Date() }),
+    );
+    const request = requestBy(before.email);
+    const consent = request.consent && { ...request.consent, capturedAt: new Date(now.getTime() - DAY) };
+    await enrollForTests(db, coffee, { ...request, consent });
+    const { begun } = await buy({ hashes: before.hashes }, { products: ['C-1'] });
+    expect(await row(begun[0] as string)).toMatchObject({ basis: null, agreed_at: null });
+  });
+
+  test('who opts out at a checkout gets no more of what an earlier purchase began, nor of what a later one does', async () => {
+    const { hashes, begun } = await begunBy(await campaign(), false, { softOptIn: SOFT });
+    const key = { enrollmentId: begun[0] as string, step: 1, copy: 0 };
+    await db
+      .updateTable('enrollment')
+      .set({ step: 1, next_due_at: new Date(Date.now() - 1_000) })
+      .where('id', '=', key.enrollmentId)
+      .execute();
+    const token = await tryClaim(db, key);
+    await buy({ hashes }, { products: ['X-1'], softOptIn: { ...SOFT, optedOut: true } });
+    expect(await passGate(db, key, token ?? '', new Date())).toBe(false);
+    expect(await tryClaim(db, key)).toBeNull();
+    const told = { softOptIn: SOFT, purchasedAt: new Date(Date.now() - DAY) };
+    const late = await buy(
+      { hashes },
+      { ...told, campaignId: await campaign({ product: { ...TEA, group: 'coffee' } }) },
+    );
+    expect(late.begun).toHaveLength(1);
+    expect((await row(late.begun[0] as string)).basis).toBeNull();
+  });
+
+  test('P10 told late, the first marketing mail waits for the send window', async () => {
+    const steps = afterPurchaseForTests().steps.slice(1);
+    const now = new Date('2026-03-04T02:00:00Z');
+    const sendWindow = { ...definitionForTests().sendWindow, from: '10:00', to: '12:00' };
+    const shut = await campaign({ sendWindow, afterPurchase: afterPurchaseForTests({ steps }) });
+    const email = `${randomUUID()}@shop.example`;
+    const { begun } = await buy(
+      { hashes: hashAddress(email, TEST_ADDRESS_KEYS) },
+      { campaignId: shut, buyer: { email }, softOptIn: SOFT, purchasedAt: new Date(now.getTime() - 20 * DAY), now },
+    );
+    const { next_due_at: dueAt } = await row(begun[0] as string);
+    expect(dueAt.toISOString()).toMatch(/^2026-03-04T(09|10):/);
   });
 
   test('a campaign without thanks begins at its first marketing mail, in the send window', async () => {

@@ -65,12 +65,23 @@ test('one that is tried again counts once, one that was given back not at all', 
   expect(await claimed(second, 2)).not.toBeNull();
   expect(await claimed(third, 2)).toBeNull();
   expect(token).not.toBeNull();
-  const again = await claimed(first, 2);
+  const at = new Date();
+  const again = await claimed(first, 2, at);
   await releaseClaim(database.db, key(first), again ?? '', new Date());
   const touch = await loadTouch(database.db, first);
-  await uncount(database.db, touch?.addressHash ?? '', countedAs(first, 1));
+  await uncount(database.db, touch?.addressHash ?? '', countedAs(first, 1), at);
   expect(await claimed(third, 2)).not.toBeNull();
   expect(await claimed(first, 2)).toBeNull();
+});
+
+test('an attempt that was overtaken does not take back what the one after it has counted', async () => {
+  const [first = '', second = ''] = await dueEverywhere();
+  const before = new Date(Date.now() - 15_000);
+  expect(await claimed(first, 1, before)).not.toBeNull();
+  expect(await claimed(first, 1)).not.toBeNull();
+  const touch = await loadTouch(database.db, first);
+  await uncount(database.db, touch?.addressHash ?? '', countedAs(first, 1), before);
+  expect(await claimed(second, 1)).toBeNull();
 });
 
 test('what lies further back than the stretch of time that counts is forgotten', async () => {

@@ -66,13 +66,17 @@ describe('P6 the thanks offer nothing', () => {
   test.each([
     ['a price', 'Otra por 19,90 €.'],
     ['a price', 'Now $ 12!'],
+    ['a price', 'Otra por 19,90&nbsp;&euro;.'],
     ['a percentage', 'Un 10 % menos.'],
+    ['a percentage', 'Un <b style="color:red">10</b>&nbsp;&#37; menos.'],
     ['a word', 'Nuestras ofertas te esperan.'],
     ['a word', 'Usa este CUPÓN.'],
     ['a word', 'A special discount for you.'],
     ['a link', '<a href="{{ product.url }}">Más</a>'],
     ['a link', '<a href="https://shop.example/novedades">Más</a>'],
     ['a link', '<a href="{{ referral.url }}">Cuéntalo</a>'],
+    ['an address', 'Mira https://shop.example/novedades.'],
+    ['an address', 'Mira {{ product.url }}'],
   ])('%s in them is refused: %s', async (_, line) => {
     const problems = await problemsOf(saying(line));
     expect(problems.map(({ pointer }) => pointer)).toEqual(['/afterPurchase/steps/0/mjml']);
@@ -81,6 +85,7 @@ describe('P6 the thanks offer nothing', () => {
 
   test.each([
     'La garantía dura 3 años.',
+    'Escríbenos: https://shop.example/ayuda/{{ order.number }}.',
     '<a href="mailto:ayuda@shop.example">Escríbenos</a>',
     '<a href="https://shop.example/pedidos/{{ order.number }}">Tu pedido</a>',
     '<a href="https://ayuda.shop.example/">Ayuda</a>',
@@ -97,6 +102,15 @@ describe('P6 the thanks offer nothing', () => {
       { pointer: '/afterPurchase/steps/0/subject', line: 1, column: 10 },
       { pointer: '/afterPurchase/steps/0/text', line: 1, column: 1 },
     ]);
+  });
+
+  test('a text of its own must not show where else to go either', async () => {
+    const identity = '{{ sender.legalName }}, {{ sender.postalAddress }}. {{ privacyUrl }}';
+    const text = (line: string) => problemsOf(thanks({ text: `${line}\n${identity}` }));
+    expect(await text('Ayuda: https://shop.example/ayuda')).toEqual([]);
+    for (const line of ['Cuéntalo: {{ referral.url }}', 'Novedades: https://shop.example/novedades']) {
+      expect((await text(line)).map(({ pointer }) => pointer)).toEqual(['/afterPurchase/steps/0/text']);
+    }
   });
 
   test('that they do must be declared, and the same words may stand in marketing', async () => {
