@@ -434,6 +434,9 @@ export async function objectByLink(
   { addressHash, now }: { addressHash: string; now: Date },
 ): Promise<StopResult & { requests: string[] }> {
   return await inTransaction(db, async (tx) => {
+    await lockAddresses(tx, [[addressHash]]);
+    // Before the stop, which withdraws them too, and does not say which.
+    const requests = await withdrawRequestsOf(tx, { hashes: [addressHash] }, now);
     const result = await stopIn(tx, {
       who: { hashes: [addressHash] },
       outcome: 'unsubscribed',
@@ -441,7 +444,7 @@ export async function objectByLink(
       detail: { by: 'confirmation', via: 'page' },
       now,
     });
-    return { ...result, requests: await withdrawRequestsOf(tx, { hashes: [addressHash] }, now) };
+    return { ...result, requests };
   });
 }
 

@@ -107,7 +107,7 @@ export async function enrollIn(
     if (address === undefined || suppressionOf(address, options.campaignId) !== null) return [];
     return [{ request, hash: address.hash }];
   });
-  const leads = await upsertLeads(tx, welcome, options.now);
+  const { leads, added } = await upsertLeads(tx, welcome, options.now);
   const earlier = await enrollmentsOf(tx, options.campaignId, [...leads.values()]);
   const everyHash = requests.flatMap((request) => request.hashes);
   const bought = options.asksInPerson
@@ -149,6 +149,13 @@ export async function enrollIn(
     fresh.push({ id, leadId, hash: address.hash, request, agreedAt });
     return { kind: 'created', enrollmentId: id, leadId };
   });
+
+  // Of whoever is refused nothing is kept: without an enrollment nothing would ever tell when to erase them.
+  const strangers = addresses.flatMap(({ hash }, index) => {
+    const leadId = leads.get(hash);
+    return results[index]?.kind === 'refused' && leadId !== undefined && added.has(leadId) ? [leadId] : [];
+  });
+  if (strangers.length > 0) await tx.deleteFrom('lead').where('id', 'in', strangers).execute();
 
   if (options.asksInPerson)
     await forgetSoftBounces(
@@ -211,12 +218,13 @@ async function openCampaign(tx: Tx, campaignId: string): Promise<number> {
   return campaign.latest_version;
 }
 
+/** @returns the leads by address hash, and which of them are new */
 async function upsertLeads(
   tx: Tx,
   people: readonly { request: EnrollRequest; hash: string }[],
   now: Date,
-): Promise<Map<string, string>> {
-  if (people.length === 0) return new Map();
+): Promise<{ leads: Map<string, string>; added: Set<string> }> {
+  if (people.length === 0) return { leads: new Map(), added: new Set() };
   const rows = await tx
     .insertInto('lead')
     .values(
@@ -240,9 +248,13 @@ async function upsertLeads(
         updated_at: now,
       })),
     )
-    .returning(['id', 'address_hash'])
+    // A row that was inserted has no version before it.
+    .returning(['id', 'address_hash', sql<boolean>`xmax = 0`.as('is_new')])
     .execute();
-  return new Map(rows.flatMap((row) => (row.address_hash === null ? [] : [[row.address_hash, row.id]])));
+  return {
+    leads: new Map(rows.flatMap((row) => (row.address_hash === null ? [] : [[row.address_hash, row.id]]))),
+    added: new Set(rows.flatMap((row) => (row.is_new ? [row.id] : []))),
+  };
 }
 
 /** By lead, oldest first; the open ones locked. */

@@ -140,7 +140,8 @@ async function eraseIn(tx: Tx, erasure: Erasure, still: (tx: Tx) => Promise<bool
 /** @returns null once erased */
 async function personOf(tx: Tx, { leadId, addressKeys }: Erasure, lock = false): Promise<Person | null> {
   const query = tx.selectFrom('lead').select(['email', 'address_hash', 'name', 'attributes']).where('id', '=', leadId);
-  const lead = await (lock ? query.forUpdate() : query).executeTakeFirst();
+  // Not for update: whoever holds an enrollment, which this waits for later, must still be able to add events of the lead.
+  const lead = await (lock ? query.forNoKeyUpdate() : query).executeTakeFirst();
   if (lead === undefined || lead.email === null || lead.address_hash === null) return null;
   const normalised = normaliseAddress(lead.email);
   const [newest, ...older] = hashAddress(normalised, addressKeys);
@@ -163,7 +164,8 @@ function anyOf(values: readonly string[]) {
 
 // ---- received mail ---------------------------------------------------------------------------------------------------
 
-const READ_AT_ONCE = 50;
+/** So few because each may be 25 MB. */
+const READ_AT_ONCE = 5;
 
 /** Notes whom those messages name that were received before such notes were taken. */
 async function readUnread(db: Db): Promise<void> {
@@ -194,7 +196,8 @@ async function lockReceived(tx: Tx, person: Person): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     select id from inbound
     where (lead_id = ${person.leadId}::uuid
-           or enrollment_id in (select id from enrollment where lead_id = ${person.leadId}::uuid)
+           -- As an array, so that each of the three finds its index; else all mail is read for every erasure.
+           or enrollment_id = any(array(select id from enrollment where lead_id = ${person.leadId}::uuid))
            or mentions && ${person.fingerprints}::bigint[])
     order by id for update`.execute(tx);
   return rows.map((row) => row.id);
@@ -304,10 +307,11 @@ async function eraseAnswers(tx: Tx, { addresses, words }: Person): Promise<void>
     const literal = word.replace(/[^\p{L}\p{M}\p{N}\s]/gu, '\\$&');
     return /^[\p{L}\p{N}].*[\p{L}\p{M}\p{N}]$/su.test(word) ? `(?i)\\m${literal}\\M` : `(?i)${literal}`;
   });
+  await sql`delete from idempotency where ${holds(sql`lower(key)`, needles)}`.execute(tx);
+  // The key stays: many names are common words, and without it somebody else's request, sent again, would be done twice.
   await sql`
-    delete from idempotency
-    where ${holds(sql`lower(key)`, needles)}
-       or body is not null and (${holds(sql`lower(body)`, needles)}
+    update idempotency set body = '{}'
+    where body is not null and (${holds(sql`lower(body)`, needles)}
                                 or length(body) > ${IDS_ONLY} and body ~ any(${named}::text[]))`.execute(tx);
   await sql`
     update test_send set address = null, lead = null, content = null,

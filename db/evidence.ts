@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { sql } from 'kysely';
-import { CHAIN_START, chainEvidence, type EvidenceFact } from '../domain/evidence';
+import { CHAIN_START, chainEvidence, type EvidenceFact, type EvidenceKind } from '../domain/evidence';
 import { type EvidenceDocument, signEvidence } from '../domain/evidence-document';
 import { Problem } from '../domain/problem';
 import type { Db, Tx } from './client';
@@ -78,7 +78,7 @@ export async function evidenceDocument(
       chain,
       head: chain.at(-1)?.hash ?? CHAIN_START,
       enrollments: await enrollmentsOf(tx, leadId),
-      mails: [...(await journeyMails(tx, leadId)), ...(await pageMails(tx, lead.address_hash))],
+      mails: [...(await journeyMails(tx, leadId)), ...(await pageMails(tx, lead.address_hash, confirmedIn(chain)))],
       suppressions: await suppressionsOf(tx, lead.address_hash),
     },
     signingKey,
@@ -137,12 +137,33 @@ async function journeyMails(tx: Db | Tx, leadId: string): Promise<EvidenceDocume
   }));
 }
 
-/** Mail that somebody asked for by a page: to confirm a request, or to prove who they are. */
-async function pageMails(tx: Db | Tx, addressHash: string | null): Promise<EvidenceDocument['mails']> {
+/** The requests that they have confirmed. */
+function confirmedIn(chain: EvidenceDocument['chain']): string[] {
+  return chain.flatMap(({ body }) => {
+    const { kind, detail } = JSON.parse(body) as { kind: EvidenceKind; detail: { requestId?: unknown } };
+    return kind === 'confirmed' && typeof detail.requestId === 'string' ? [detail.requestId] : [];
+  });
+}
+
+/**
+ * Mail that somebody asked for by a page: to confirm a request, or to prove who they are. After some time a mail forgets whom
+ * it went to (`forgetTransactionalAddresses`); those that were answered by a confirmation are found by that.
+ */
+async function pageMails(
+  tx: Db | Tx,
+  addressHash: string | null,
+  confirmed: readonly string[],
+): Promise<EvidenceDocument['mails']> {
+  const answered = await tx
+    .selectFrom('form_request')
+    .select(['mail_id', 'reminder_id'])
+    .where('id', '=', sql<string>`any(${confirmed}::uuid[])`)
+    .execute();
+  const ids = answered.flatMap((row) => [row.mail_id, row.reminder_id].filter((id) => id !== null));
   const rows = await tx
     .selectFrom('transactional')
     .select(['kind', 'message_id', 'state', 'first_claimed_at', 'handing_over_at', 'settled_at', 'report', 'report_at'])
-    .where('address_hash', '=', addressHash)
+    .where((eb) => eb.or([eb('address_hash', '=', addressHash), eb('id', '=', sql<string>`any(${ids}::uuid[])`)]))
     .where('kind', 'in', ['confirmation', 'link'])
     .orderBy('created_at')
     .orderBy('id')

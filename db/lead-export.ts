@@ -76,7 +76,7 @@ export interface LeadExport {
     from: string | null;
     subject: string | null;
     text: string | null;
-    /** The message as it came, where it is still kept. */
+    /** The message as it came, where it is still kept; of very large ones the newest (`RAW_EXPORTED_BYTES`). */
     raw: string | null;
   }[];
   purchases: {
@@ -110,6 +110,12 @@ export interface LeadExport {
   softBounces: { at: Date; code: string | null }[];
   timeline: { at: Date; enrollmentId: string | null; kind: string; step: number | null; detail: unknown }[];
 }
+
+/**
+ * So much (bytes) of what somebody wrote is handed over as it came. A file is made in memory, and whoever sends us large
+ * mails and then asks for them must not be able to end the process.
+ */
+export const RAW_EXPORTED_BYTES = 16 * 1024 * 1024;
 
 /**
  * Exports a person, in one snapshot.
@@ -181,12 +187,22 @@ export async function exportLead(db: Db, leadId: string, timeFactor: number, now
       const otherMails = await tx
         .selectFrom('transactional')
         .select(['kind', 'template', 'state', 'created_at as createdAt', 'settled_at as settledAt'])
-        .where('address_hash', '=', hash)
+        // Written down under the newest key, whichever the lead was first known by.
+        .where((eb) =>
+          eb.or([
+            eb('address_hash', '=', hash),
+            eb.and([eb('email', 'is not', null), eb(eb.fn('lower', ['email']), '=', lead.email?.toLowerCase() ?? '')]),
+          ]),
+        )
         .orderBy('created_at')
         .execute();
       const received = await tx
         .selectFrom('inbound')
-        .select(['id as inboundId', 'received_at as receivedAt', 'kind', 'summary', 'raw'])
+        .select(['id as inboundId', 'received_at as receivedAt', 'kind', 'summary'])
+        .select(
+          sql<Buffer | null>`case when sum(length(raw)) over (order by received_at desc, id) <= ${RAW_EXPORTED_BYTES}
+            then raw end`.as('raw'),
+        )
         .where('lead_id', '=', leadId)
         .orderBy('received_at')
         .execute();

@@ -82,6 +82,8 @@ function dueTable(timeFactor: number, leadId?: string) {
              ) + coalesce(v.erasure->>f.field, ${JSON.stringify(RETENTION_DEFAULTS)}::jsonb->>f.field, 'P30D')::interval
                  / ${timeFactor}::double precision) as due_at
       from enrollment e
+      -- The shells of those who were erased grow more and more, and say nothing here.
+      join lead kept on kept.id = e.lead_id and kept.erased_at is null
       join v on v.campaign_id = e.campaign_id and v.version = e.version
       cross join lateral (
         select 'after' || initcap(case when e.journey = 'buyer' then 'purchased' else e.outcome end) as field
@@ -209,6 +211,8 @@ async function eraseLateReceived(db: Db, now: Date): Promise<number> {
     await sql`
       update message m set provider_id = null from enrollment e join lead l on l.id = e.lead_id
       where m.enrollment_id = e.id and l.erased_at > ${now}::timestamptz - ${LATE_ANSWERS}
+        -- Of what ended long before, nothing was on its way any more: that is everybody whom the retention erases.
+        and e.ended_at > l.erased_at - ${LATE_ANSWERS}
         and m.provider_id is not null`.execute(tx);
     return ids.length;
   });

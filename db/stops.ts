@@ -95,6 +95,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
   const { now, outcome } = stop;
   const hashes = await hashesOf(tx, stop);
   const suppressed = hashes !== null && stop.suppress !== undefined && (await suppress(tx, hashes, stop));
+  if (hashes !== null) await withdrawRequests(tx, hashes, stop);
   const scope = scopeOf(stop, hashes);
 
   const ended = await tx
@@ -257,6 +258,24 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
     now,
   });
   return changed || isNew;
+}
+
+/**
+ * Whoever objects does not want what they were asked to confirm before. That must be told here: an objection that stands
+ * already leaves no other trace by which a later confirmation could know of it.
+ */
+async function withdrawRequests(tx: Tx, hashes: readonly string[], { suppress, campaignId, now }: Stop): Promise<void> {
+  if (suppress === undefined || suppress === 'undeliverable') return;
+  await tx
+    .updateTable('form_request')
+    .set({ state: 'withdrawn', ended_at: now, content: null, signal_at: signalStamp(now) })
+    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
+    .where('state', '=', 'pending')
+    .where('requested_at', '<=', now)
+    .where((eb) =>
+      suppress === 'campaign' && campaignId !== undefined ? eb('campaign_id', '=', campaignId) : eb.lit(true),
+    )
+    .execute();
 }
 
 /** Which campaign's mail alone is suppressed; null: that of all. */

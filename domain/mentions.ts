@@ -4,8 +4,9 @@ import { normaliseAddress } from './addresses';
 /** More than this a mail does not need to name for us to know whom it is about. */
 const MOST = 5_000;
 
+/** From its `@` in both directions: base64 has none, and read from the left each of its characters might begin an address. */
 const ADDRESS =
-  /[\p{L}\p{M}\p{N}.!#$%&'*+/?^_`{|}~-]{1,64}@[\p{L}\p{M}\p{N}-]{1,63}(?:\.[\p{L}\p{M}\p{N}-]{1,63}){1,20}/gu;
+  /@(?<=([\p{L}\p{M}\p{N}.!#$%&'*+/?^_`{|}~-]{1,64})@)([\p{L}\p{M}\p{N}-]{1,63}(?:\.[\p{L}\p{M}\p{N}-]{1,63}){1,20})/gu;
 /** A line of base64, as bodies and attachments are written. */
 const BASE64_LINE = /^[A-Za-z0-9+/]{2,}={0,2}\r?$/;
 /** RFC 5322 allows 998 characters, and programs write 76; on millions of them an expression may run out of its stack. */
@@ -58,10 +59,9 @@ function collectBase64(text: string, found: Set<string>): void {
 
 function collect(text: string, found: Set<string>): void {
   if (!text.includes('@')) return;
-  for (const [match] of text.matchAll(ADDRESS)) {
-    const at = match.lastIndexOf('@');
-    const domain = match.slice(at + 1).replace(/-+$/, '');
-    for (const local of localParts(match.slice(0, at))) {
+  for (const [, written = '', name = ''] of text.matchAll(ADDRESS)) {
+    const domain = name.replace(/-+$/, '');
+    for (const local of localParts(written)) {
       if (found.size >= MOST) return;
       found.add(fingerprintOf(`${local}@${domain}`));
     }

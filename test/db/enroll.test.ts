@@ -328,6 +328,11 @@ test('P2: a line of a file about somebody who has bought since they asked enroll
   expect(await enrollAll(db, campaign, [other], { asksInPerson: false })).toEqual([
     { kind: 'refused', because: { reason: 'bought', since: expect.any(Date) } },
   ]);
+  // Who is refused has no enrollment, and without one nothing would ever say when to erase them.
+  const kept = db.selectFrom('lead').select('id').where('address_hash', '=', other.hashes[0]);
+  expect(await kept.execute()).toEqual([]);
+  // Who was known before stays.
+  expect(await db.selectFrom('lead').select('id').where('email', '=', email).execute()).toHaveLength(1);
   // Asking in person is a new request, whatever they bought before.
   expect(await enrollAll(db, campaign, [other])).toMatchObject([{ kind: 'created' }]);
 });

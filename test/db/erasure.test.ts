@@ -1,10 +1,11 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
 import type { Db } from '../../db/client';
+import { recordEvents } from '../../db/events';
 import { reserveKey, storeAnswer } from '../../db/idempotency';
 import { keepInbound } from '../../db/inbound';
 import { actOnInbound } from '../../db/inbound-actions';
-import { exportLead } from '../../db/lead-export';
+import { exportLead, RAW_EXPORTED_BYTES } from '../../db/lead-export';
 import { findEnrollment, findLead } from '../../db/leads';
 import { loadTouch, passGate, settle } from '../../db/ledger';
 import { keepPrivacyRequest } from '../../db/privacy-requests';
@@ -29,6 +30,7 @@ import { ACT_DEPS, bounced, classified, stepRef, understoodAs } from '../support
 import { enrollAll, enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { disguises, dumpOf, tracesOf } from '../support/traces';
+import { eventually } from '../support/waiting';
 import { together, tryClaim } from './racing';
 
 let database: TestDatabase;
@@ -503,6 +505,44 @@ describe('P6, P13 what stays of an address', () => {
     await eraseForTests(db, leadId, { addressKeys });
     expect(await addressRow([newest, ...hashes])).toBeUndefined();
   });
+
+  test('what they sent as it came is exported up to a size that no process is ended by, the newest first', async () => {
+    const { leadId, enrollmentId, email } = await somebody();
+    for (const day of [1, 2, 3]) {
+      const raw = Buffer.from(`From: <${email}>\r\n\r\nDía ${day}\r\n${'='.repeat((RAW_EXPORTED_BYTES / 5) * 2)}\r\n`);
+      const receivedAt = new Date(`2026-11-0${day}T00:00:00Z`);
+      const id = (await keepInbound(db, { source: 'pipe', receivedAt, content: { raw } })) as string;
+      const understood = { from: email, proven: stepRef(enrollmentId), text: `Día ${day}` };
+      await actOnInbound(db, ACT_DEPS, id, understoodAs(classified({ kind: 'other' }), understood), receivedAt);
+    }
+    const { received } = await exportLead(db, leadId, 1, new Date());
+    expect(received.map(({ text, raw }) => [text, raw !== null])).toEqual([
+      ['Día 1', false],
+      ['Día 2', true],
+      ['Día 3', true],
+    ]);
+  });
+
+  test('a mail that was written down under a newer key than the lead is exported too', async () => {
+    const { leadId, email } = await somebody();
+    const hashes = hashAddress(email, [{ version: 2, secret: Buffer.alloc(32, 3) }]);
+    await enqueueTransactional(db, {
+      kind: 'shop',
+      to: { email: email.toUpperCase() },
+      hashes,
+      template: 'pedido',
+      content: {
+        from: { name: 'Tienda', address: 'pedidos@shop.example' },
+        replyTo: null,
+        compiled: { subject: 'Pedido', html: '', text: '' },
+        data: {},
+        locale: 'es',
+        timeZone: 'Europe/Madrid',
+      },
+      attachments: [],
+    });
+    expect((await exportLead(db, leadId, 1, new Date())).otherMails).toMatchObject([{ template: 'pedido' }]);
+  });
 });
 
 describe('evidence', () => {
@@ -571,6 +611,20 @@ describe('evidence', () => {
 });
 
 describe('what comes later', () => {
+  test('a request whose answer named them is not done anew when it is sent again', async () => {
+    const { leadId, email } = await somebody();
+    const key = randomUUID();
+    const result = await reserveKey(db, key, 'key', 'fingerprint');
+    if (result.kind !== 'reserved') throw new Error('a new key is free');
+    const answer = { status: 201, body: `{"to":"${email}"}`, contentType: 'application/json' };
+    await storeAnswer(db, result.reservation, answer);
+    await eraseForTests(db, leadId);
+    expect(await reserveKey(db, key, 'key', 'fingerprint')).toEqual({
+      kind: 'answered',
+      answer: { ...answer, body: '{}' },
+    });
+  });
+
   test('a bounce of an old mail does nothing, and its text goes', async () => {
     const { leadId, email, enrollmentId, hashes } = await somebody();
     const token = await tryClaim(db, { enrollmentId, step: 0, copy: 0 });
@@ -714,6 +768,21 @@ describe('P1, P2 races', () => {
       expect(both.map((one) => one.erased).sort()).toEqual([false, true]);
       expect(await db.selectFrom('address').select('hash').where('hash', '=', hashes[0]).execute()).toEqual([]);
     }
+  });
+
+  test('whoever records what became of a mail meanwhile is not ended by a deadlock', async () => {
+    const { leadId, enrollmentId } = await somebody();
+    const erased = await db.transaction().execute(async (tx) => {
+      // Whoever closes a circle is the one who is ended.
+      await sql`set local deadlock_timeout = '10ms'`.execute(tx);
+      await tx.selectFrom('enrollment').select('id').where('id', '=', enrollmentId).forUpdate().execute();
+      const erasing = eraseForTests(db, leadId);
+      const waiting = sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      await eventually(async () => (await waiting.execute(db)).rows.length === 1);
+      await recordEvents(tx, [{ at: new Date(), leadId, enrollmentId, kind: 'message-accepted', detail: {} }]);
+      return { erasing };
+    });
+    expect(await erased.erasing).toMatchObject({ erased: true, stopped: [enrollmentId] });
   });
 
   test('P2 a mail that is claimed meanwhile is withdrawn, or named as in flight', async () => {

@@ -10,10 +10,17 @@ import {
   objectByLink,
   viewLink,
 } from '../../db/confirmations';
+import { evidenceDocument } from '../../db/evidence';
 import { withdrawRequestsOf } from '../../db/form-requests';
 import { type Stop, stopEnrollments } from '../../db/stops';
-import { bounceTransactional, claimTransactional, settleTransactional } from '../../db/transactional';
+import {
+  bounceTransactional,
+  claimTransactional,
+  forgetTransactionalAddresses,
+  settleTransactional,
+} from '../../db/transactional';
 import { definitionForTests, publishForTests } from '../support/campaigns';
+import { TEST_SIGNING_KEY } from '../support/erasing';
 import {
   CONSENT_TEXT,
   type FormForTests,
@@ -262,6 +269,23 @@ describe('a confirmation', () => {
     expect(events.map((event) => event.kind)).toEqual(['enrolled', 'confirmed']);
   });
 
+  test('P7 is shown by the mail that asked, also when that mail has long forgotten whom it went to', async () => {
+    const { db } = database;
+    const email = newAddress();
+    const id = await submitToConfirm(db, sentBy(form, email, {}, NOW));
+    await look(id);
+    const { mail_id: mailId } = await requestOf(id);
+    await accepted(mailId);
+    await confirm(id);
+    await forgetTransactionalAddresses(db, 0);
+    expect(await mailsOf(email)).toEqual([]);
+    const [enrollment] = await enrollmentsOf(email);
+    const { mails } = await evidenceDocument(db, enrollment?.lead_id ?? '', TEST_SIGNING_KEY, NOW);
+    expect(mails).toEqual([
+      expect.objectContaining({ kind: 'confirmation', state: 'accepted', settledAt: NOW.toISOString() }),
+    ]);
+  });
+
   test('P7 of the information alone gets no more than that', async () => {
     const email = newAddress();
     const id = await submitToConfirm(database.db, sentBy(form, email, { consents: [] }, NOW));
@@ -353,6 +377,26 @@ describe('P6 a suppression', () => {
     expect(await confirm(id, at(2 * HOUR), NOW.toISOString())).toEqual({ kind: 'ended', state: 'withdrawn' });
     expect(await addressOf(email)).toMatchObject({ suppressed_reason: 'complaint' });
   });
+
+  test.each(['objection', 'complaint', 'campaign'] as const)(
+    '%s that only says again what stood before withdraws what was asked in between',
+    async (kind) => {
+      const email = newAddress();
+      await stop(email, kind, at(-DAY));
+      const id = await submitToConfirm(database.db, sentBy(form, email, {}, NOW));
+      // Who has complained is not asked a second time.
+      const [other] = (await submit(database.db, sentBy(otherForm, email, {}, at(2 * DAY)))).confirm;
+      const before = await addressOf(email);
+      await stop(email, kind, at(3 * DAY));
+      expect(await requestOf(id)).toMatchObject({ state: 'withdrawn', content: null, signal_at: expect.any(Date) });
+      if (other !== undefined) {
+        expect(await requestOf(other)).toMatchObject({ state: kind === 'campaign' ? 'pending' : 'withdrawn' });
+      }
+      expect(await confirm(id, at(4 * DAY), NOW.toISOString())).toEqual({ kind: 'ended', state: 'withdrawn' });
+      expect(await enrollmentsOf(email)).toEqual([]);
+      expect(await addressOf(email)).toEqual(before);
+    },
+  );
 
   test('of one campaign stays where another was asked for', async () => {
     const email = newAddress();
