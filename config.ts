@@ -7,8 +7,8 @@ import { looksLikeAddress } from './domain/addresses';
 import { evidenceSigningKey } from './domain/evidence-document';
 import type { FrequencyCap } from './domain/frequency';
 import { MAIL_TOKEN_LENGTH } from './domain/mail-token';
+import type { TokenKey } from './domain/signed-token';
 import { STREAMS, type Stream } from './domain/streams';
-import type { TokenKey } from './domain/unsubscribe-token';
 
 /** How to get access tokens (RFC 6749), where a provider wants OAuth 2.0 in place of a password. */
 export interface OAuth2Settings {
@@ -241,11 +241,13 @@ export function readMasterKey(given: Env): Buffer | null {
   const secret = env.RECUERDA_SECRET ?? '';
   const tokens = parseKeys(env, 'RECUERDA_TOKEN_KEYS', faults);
   if (faults.length > 0) throw new ConfigError(faults);
-  return secret === '' && tokens[0] === undefined ? null : masterKeyOf(secret, tokens);
+  return secret === '' && tokens.length === 0 ? null : masterKeyOf(secret, tokens);
 }
 
+/** Without the secret it comes from the oldest token key: a newer one that is listed later must not change what this has signed. */
 function masterKeyOf(secret: string, tokens: readonly TokenKey[]): Buffer {
-  return derive(secret !== '' ? secret : (tokens[0]?.secret.toString('hex') ?? ''), 'derived keys');
+  const oldest = [...tokens].sort((a, b) => a.version - b.version)[0];
+  return deriveKey(secret !== '' ? secret : (oldest?.secret.toString('hex') ?? ''), 'derived keys');
 }
 
 /** Settings that hold a secret: each may stand in a file, which `<NAME>_FILE` names, as container platforms mount them. */
@@ -542,7 +544,7 @@ function withDerived(
   purpose: string,
 ): { version: number; secret: Buffer }[] {
   if (secret === '' || listed.some((key) => key.version === 1)) return listed;
-  return [...listed, { version: 1, secret: derive(secret, purpose) }];
+  return [...listed, { version: 1, secret: deriveKey(secret, purpose) }];
 }
 
 /** What erasing somebody takes besides the database: how their evidence is signed, sealed and kept. */
@@ -558,10 +560,6 @@ export function erasureSettings(
 }
 
 /** A key for one purpose, out of the master key. Different purposes give keys that tell nothing of each other. */
-export function deriveKey(masterKey: Buffer, purpose: string): Buffer {
+export function deriveKey(masterKey: Buffer | string, purpose: string): Buffer {
   return Buffer.from(hkdfSync('sha256', masterKey, 'recuerda', purpose, 32));
-}
-
-function derive(secret: string, purpose: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', secret, 'recuerda', purpose, 32));
 }

@@ -2,11 +2,12 @@ import type { Db } from '../db/client';
 import { abandonRequest, type ComposeConfirmation, lookAtRequest } from '../db/confirmations';
 import { currentLimits } from '../db/limits';
 import { signConfirmToken } from '../domain/confirm-token';
+import type { RequestEnd } from '../domain/confirmation';
 import { pageOfOurs } from '../domain/confirmation';
 import { weightOf } from '../domain/limits';
-import type { TokenKey } from '../domain/unsubscribe-token';
+import type { TokenKey } from '../domain/signed-token';
 import { composeConfirmation } from '../mail/compose/confirmation';
-import type { LookAtRequestInput, LookAtRequestResult, RequestEnd, TransactionalInput } from '../workflows/contract';
+import type { LookAtRequestInput, LookAtRequestResult, TransactionalInput } from '../workflows/contract';
 
 export interface ConfirmationDeps {
   db: Db;

@@ -3,7 +3,7 @@ import type { Db } from '../db/client';
 import { findTestSend, isUndeliverable, type QueuedTestSend, queuedTestSend, settleTestSend } from '../db/test-sends';
 import { fromOfStep } from '../domain/campaign';
 import { testMark } from '../domain/example-lead';
-import type { TokenKey } from '../domain/unsubscribe-token';
+import type { TokenKey } from '../domain/signed-token';
 import { mailIdentity } from '../mail/compose/identity';
 import { type ComposedMessage, composeMessage } from '../mail/compose/message';
 import type { SmtpLink } from '../mail/deliver/connections';

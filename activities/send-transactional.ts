@@ -22,7 +22,7 @@ import {
 import { type AddressKey, hashAddress } from '../domain/address-hash';
 import { normaliseAddress } from '../domain/addresses';
 import { deferUntil } from '../domain/deferral';
-import type { TokenKey } from '../domain/unsubscribe-token';
+import type { TokenKey } from '../domain/signed-token';
 import { type MailIdentity, mailIdentity } from '../mail/compose/identity';
 import { type ComposedTransactional, composeTransactional } from '../mail/compose/transactional';
 import { fillTransactional, NotFillable } from '../mail/compose/transactional-template';

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { readTokenKeys } from '../config';
 import type { Classification } from '../domain/inbound';
-import type { TokenKey } from '../domain/unsubscribe-token';
+import type { TokenKey } from '../domain/signed-token';
 import { classifyRaw } from '../mail/receive/classify';
 import { MAX_READ_BYTES } from '../mail/receive/read';
 

@@ -259,9 +259,19 @@ export async function dropMarketing(tx: Tx, { hashes }: Person, optedOutAt: Date
     .where('journey', '=', 'buyer')
     .where('outcome', 'is', null)
     .where('agreed_at', '<=', optedOutAt)
-    .returning('id')
+    .returning(['id', 'lead_id', 'order_id'])
     .execute();
   await withdraw(tx, sql<SqlBool>`e.id = any(${rows.map(({ id }) => id)}::uuid[])`, now);
+  await recordEvents(
+    tx,
+    rows.map(({ id, lead_id, order_id }) => ({
+      at: now,
+      leadId: lead_id,
+      enrollmentId: id,
+      kind: 'consent-withdrawn' as const,
+      detail: { by: 'checkout', orderId: order_id },
+    })),
+  );
 }
 
 /** @returns null when nobody has told who bought */

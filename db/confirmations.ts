@@ -2,7 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { type AddressKey, hashAddress } from '../domain/address-hash';
 import { normaliseAddress } from '../domain/addresses';
 import { fromOfStep } from '../domain/campaign';
-import { type ConfirmationStory, mayAskAgain } from '../domain/confirmation';
+import { type ConfirmationStory, mayAskAgain, type RequestEnd } from '../domain/confirmation';
 import { lockAddresses } from './addresses';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
@@ -22,9 +22,6 @@ import {
 
 // The double opt-in of one request: the mails that ask, the page that answers, and its end. The row of `form_request` decides
 // everything; the workflow beside it is the clock.
-
-/** How a request ended; `erased`: its row is no more. */
-export type RequestEnd = 'confirmed' | 'expired' | 'withdrawn' | 'erased';
 
 /** A request as its mail and its page tell of it. */
 export interface RequestFacts

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
 import { DateTime } from 'luxon';
-import type { CampaignDefinition } from '../domain/campaign';
-import { versionOf } from './campaigns';
+import { type CampaignDefinition, fromOfStep } from '../domain/campaign';
 import { type Db, inTransaction, type Tx } from './client';
 import { recordEvents } from './events';
 import { answerPrivacyRequest, keepPrivacyRequest } from './privacy-requests';
 import { snoozeIn } from './reopening';
+import { definitionBehind } from './senders';
 import { enqueueTransactional } from './transactional';
 
 /** Whose page it is. */
@@ -131,7 +131,7 @@ export async function mailLink(db: Db, wish: LinkWish): Promise<string | null> {
       .where('id', '=', leadId)
       .forUpdate()
       .executeTakeFirst();
-    const definition = await definitionFor(tx, campaignId, enrollmentId);
+    const definition = await definitionBehind(tx, campaignId, enrollmentId);
     if (lead === undefined || lead.email === null || definition === null) return null;
     const recent = await tx
       .selectFrom('privacy_link')
@@ -154,22 +154,12 @@ export async function mailLink(db: Db, wish: LinkWish): Promise<string | null> {
       kind: 'link',
       to: { email: lead.email, name: lead.name },
       hashes: wish.hashesOf(lead.email),
-      from: { name: sender.name, address: sender.requestedAddress ?? sender.address },
+      from: fromOfStep(sender, 0),
       replyTo: sender.replyTo,
       locale: wish.locale,
       ...wish.compose({ linkId, kind, expiresAt, sender }),
     });
   });
-}
-
-async function definitionFor(tx: Tx, campaignId: string, enrollmentId: string): Promise<CampaignDefinition | null> {
-  const row = await tx
-    .selectFrom('campaign as c')
-    .leftJoin('enrollment as e', (join) => join.onRef('e.campaign_id', '=', 'c.id').on('e.id', '=', enrollmentId))
-    .select((eb) => eb.fn.coalesce('e.version', 'c.latest_version').as('version'))
-    .where('c.id', '=', campaignId)
-    .executeTakeFirst();
-  return row?.version == null ? null : (await versionOf(tx, campaignId, row.version)).definition;
 }
 
 /** The one that is open, or a new one: asking again does not put off when the answer is due. */

@@ -13,25 +13,13 @@ export interface ThrottleRule {
  * @returns null when it is within the rule; otherwise for how long (ms) none is let through
  */
 export async function throttle(db: Db, bucket: string, rule: ThrottleRule, now: Date): Promise<number | null> {
-  const start = new Date(Math.floor(now.getTime() / rule.windowMs) * rule.windowMs);
+  const start = windowStart(rule, now);
   const { rows } = await sql<{ hits: number }>`
     insert into throttle as t (bucket, window_start, hits) values (${bucket}, ${start}, 1)
     on conflict (bucket, window_start) do update set hits = t.hits + 1
     returning hits`.execute(db);
   const hits = rows[0]?.hits ?? 0;
   return hits <= rule.hits ? null : start.getTime() + rule.windowMs - now.getTime();
-}
-
-/** How often was it tried in the present stretch of time, without counting a try? */
-export async function throttledFor(db: Db, bucket: string, rule: ThrottleRule, now: Date): Promise<number | null> {
-  const start = new Date(Math.floor(now.getTime() / rule.windowMs) * rule.windowMs);
-  const row = await db
-    .selectFrom('throttle')
-    .select('hits')
-    .where('bucket', '=', bucket)
-    .where('window_start', '=', start)
-    .executeTakeFirst();
-  return row === undefined || row.hits < rule.hits ? null : start.getTime() + rule.windowMs - now.getTime();
 }
 
 /** Forgets what was counted that long ago (ms). */
@@ -44,7 +32,7 @@ export async function forgetThrottles(db: Db, olderThanMs: number, now: Date): P
 
 /** Takes back a try that `throttle` counted, so that only failures count. */
 export async function forgive(db: Db, bucket: string, rule: ThrottleRule, countedAt: Date): Promise<void> {
-  const start = new Date(Math.floor(countedAt.getTime() / rule.windowMs) * rule.windowMs);
+  const start = windowStart(rule, countedAt);
   await db
     .updateTable('throttle')
     .set((eb) => ({ hits: eb('hits', '-', 1) }))
@@ -52,4 +40,8 @@ export async function forgive(db: Db, bucket: string, rule: ThrottleRule, counte
     .where('window_start', '=', start)
     .where('hits', '>', 0)
     .execute();
+}
+
+function windowStart({ windowMs }: ThrottleRule, at: Date): Date {
+  return new Date(Math.floor(at.getTime() / windowMs) * windowMs);
 }

@@ -1,3 +1,6 @@
+/** How a request by a form ended; `erased`: nothing is known of it any more. */
+export type RequestEnd = 'confirmed' | 'expired' | 'withdrawn' | 'erased';
+
 /** What one mail that asks for a confirmation is made of. */
 export interface ConfirmationStory {
   /** Language of the mail and of its page, BCP 47. */

@@ -1,6 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { base32Decode, base32Encode } from './base32';
-import type { TokenKey } from './unsubscribe-token';
+import { type TokenKey, uuidBytes, uuidText } from './signed-token';
 
 /** One mail of ours. */
 export type MailRef =
@@ -41,7 +41,7 @@ export function signMailToken(purpose: MailTokenPurpose, ref: MailRef, keys: rea
   head.writeUInt8(key.version, 0);
   head.writeUInt8((KINDS.indexOf(ref.kind) << 5) | step, 1);
   head.writeUInt16BE(copy, 2);
-  head.write(id.replaceAll('-', ''), 4, 'hex');
+  uuidBytes(id).copy(head, 4);
   return base32Encode(Buffer.concat([head, mac(purpose, head, key)]));
 }
 
@@ -54,7 +54,7 @@ export function readMailToken(purpose: MailTokenPurpose, text: string, keys: rea
   const key = keys.find((candidate) => candidate.version === head[0]);
   if (key === undefined || !timingSafeEqual(bytes.subarray(HEAD_BYTES), mac(purpose, head, key))) return null;
   const kind = KINDS[head.readUInt8(1) >> 5];
-  const id = head.toString('hex', 4).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  const id = uuidText(head.subarray(4));
   if (kind === undefined) return null;
   if (kind !== 'enrollment') return { kind, id };
   return { kind, id, step: head.readUInt8(1) & 31, copy: head.readUInt16BE(2) };

@@ -312,6 +312,15 @@ test('derived keys differ by purpose, and stay when a newer token key is listed'
   const { masterKey } = readConfig(SOUND);
   expect(deriveKey(masterKey, 'one')).not.toEqual(deriveKey(masterKey, 'another'));
   expect(readConfig({ ...SOUND, RECUERDA_TOKEN_KEYS: `3:${'cd'.repeat(16)}` }).masterKey).toEqual(masterKey);
+  const listed = (tokens: string) =>
+    readConfig({
+      ...SOUND,
+      RECUERDA_SECRET: '',
+      RECUERDA_ADDRESS_KEYS: `1:${'ab'.repeat(16)}`,
+      RECUERDA_TOKEN_KEYS: tokens,
+    }).masterKey;
+  const one = `1:${'cd'.repeat(16)}`;
+  expect(listed(`2:${'ef'.repeat(16)},${one}`)).toEqual(listed(one));
 });
 
 test.each([

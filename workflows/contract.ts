@@ -1,4 +1,5 @@
 import { defineQuery, defineSignal } from '@temporalio/workflow';
+import type { RequestEnd } from '../domain/confirmation';
 import type { JourneyKind } from '../domain/journeys';
 import { type SendingLimits, weightOf } from '../domain/limits';
 import type { Outcome } from '../domain/outcomes';
@@ -98,8 +99,6 @@ export type DoubleOptIn = (input: DoubleOptInInput) => Promise<{ state: RequestE
 export interface DoubleOptInInput {
   requestId: string;
 }
-/** `erased`: nothing is known of it any more. */
-export type RequestEnd = 'confirmed' | 'expired' | 'withdrawn' | 'erased';
 
 /** What `lookAtRequest` and `doubleOptIn` say to each other. `now` is workflow time, ms since the epoch. */
 export interface LookAtRequestInput {

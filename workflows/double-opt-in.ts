@@ -9,11 +9,11 @@ import {
   startChild,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities';
+import type { RequestEnd } from '../domain/confirmation';
 import {
   confirmedSignal,
   type DoubleOptInInput,
   JOURNEYS_QUEUE,
-  type RequestEnd,
   type TransactionalInput,
   type TransactionalMail,
   transactionalWorkflowId,

@@ -6,7 +6,6 @@ import { pageOfOurs } from '../../domain/confirmation';
 import { requestInWords } from '../../mail/compose/confirmation';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
-import { logError } from '../errors';
 import {
   confirmedPage,
   confirmPage,
@@ -16,18 +15,20 @@ import {
   unknownConfirmLinkPage,
 } from '../pages/confirm';
 import { sendPage } from '../pages/html';
+import { answerErrorsWithPage, htmlAnswer, takeForms } from '../pages/scope';
 import { type PageLanguage, pageLanguage, unavailablePage } from '../pages/unsubscribe';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
 const LONGEST_USER_AGENT = 500;
 const PARAMS = Type.Object({ token: Type.String({ description: 'From the link in the mail.' }) });
 type Params = { Params: { token: string } };
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
 const RESPONSES = {
-  404: html('The link was not made by us, or was cut short. Nothing was changed.'),
-  503: html('Postgres can not be reached. Nothing was changed; try again.'),
+  404: htmlAnswer('The link was not made by us, or was cut short. Nothing was changed.'),
+  503: htmlAnswer('Postgres can not be reached. Nothing was changed; try again.'),
 };
-const NOT_OPEN = html('It can not be confirmed: it has expired, was withdrawn, or nothing is known of it any more.');
+const NOT_OPEN = htmlAnswer(
+  'It can not be confirmed: it has expired, was withdrawn, or nothing is known of it any more.',
+);
 
 /**
  * The link of a mail that asks for a confirmation (double opt-in), and its way out. No key, cookie or login. Opening them, as
@@ -35,17 +36,8 @@ const NOT_OPEN = html('It can not be confirmed: it has expired, was withdrawn, o
  */
 export function confirmationRoutes(app: Api, { db, journeys, config, clock }: ApiContext): void {
   app.register(async (scope) => {
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES }, (_request, body, done) =>
-      done(null, new URLSearchParams(body.toString())),
-    );
-    scope.setErrorHandler(async (error, request, reply) => {
-      logError(request, error);
-      const { statusCode = 500 } = error as { statusCode?: number };
-      const status = statusCode < 500 ? statusCode : 503;
-      if (status === 503) reply.header('retry-after', '60');
-      return await sendPage(reply, status, unavailablePage(languageOf(tokenOf(request), request)));
-    });
+    takeForms(scope, BODY_LIMIT_BYTES, '*');
+    answerErrorsWithPage(scope, (request) => unavailablePage(languageOf(tokenOf(request), request)));
 
     scope.get<Params>(
       '/c/:token',
@@ -57,7 +49,11 @@ export function confirmationRoutes(app: Api, { db, journeys, config, clock }: Ap
           description: 'Shows what was asked, in the language of the mail. Opening it changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks for the confirmation, or says that it was given.'), 410: NOT_OPEN, ...RESPONSES },
+          response: {
+            200: htmlAnswer('Asks for the confirmation, or says that it was given.'),
+            410: NOT_OPEN,
+            ...RESPONSES,
+          },
         },
       },
       async (request, reply) => {
@@ -79,7 +75,7 @@ export function confirmationRoutes(app: Api, { db, journeys, config, clock }: Ap
             'else was asked meanwhile, the page is shown again. Confirming again changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Confirmed, now or before; or the page.'), 410: NOT_OPEN, ...RESPONSES },
+          response: { 200: htmlAnswer('Confirmed, now or before; or the page.'), 410: NOT_OPEN, ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -123,7 +119,7 @@ export function confirmationRoutes(app: Api, { db, journeys, config, clock }: Ap
           description: 'Opening it changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks whether to.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Asks whether to.'), ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -147,7 +143,7 @@ export function confirmationRoutes(app: Api, { db, journeys, config, clock }: Ap
             'good, and doing it again changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Says that it is done.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Says that it is done.'), ...RESPONSES },
         },
       },
       async (request, reply) => {

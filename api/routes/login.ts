@@ -1,5 +1,4 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { Type } from 'typebox';
 import { endSession } from '../../db/staff-sessions';
 import { passwordFault } from '../../domain/passwords';
 import { Problem } from '../../domain/problem';
@@ -8,11 +7,11 @@ import type { Api, ApiContext } from '../context';
 import { logError } from '../errors';
 import { sendPage } from '../pages/html';
 import { type LoginNote, loginLanguage, loginPage } from '../pages/login';
+import { htmlAnswer, takeForms } from '../pages/scope';
 import { clearSessionCookie, isSameOrigin, sessionTokenOf } from '../session-cookie';
 import { changeOwnPassword, sessionOf, signIn } from '../sign-in';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
 
 /** What the page says of a refusal, and with which status. */
 const REFUSALS: Partial<Record<Problem['code'], [status: number, note: LoginNote]>> = {
@@ -25,12 +24,7 @@ const REFUSALS: Partial<Record<Problem['code'], [status: number, note: LoginNote
 export function loginRoutes(app: Api, context: ApiContext): void {
   const { db, config } = context;
   app.register(async (scope) => {
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser(
-      'application/x-www-form-urlencoded',
-      { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
-      (_request, body, done) => done(null, new URLSearchParams(body.toString())),
-    );
+    takeForms(scope, BODY_LIMIT_BYTES);
     scope.setErrorHandler(async (error, request, reply) => {
       const { statusCode = 500 } = error as { statusCode?: number };
       if (statusCode < 500) return await show(request, reply, statusCode, 'cross-site', false);
@@ -49,7 +43,7 @@ export function loginRoutes(app: Api, context: ApiContext): void {
           description:
             'A form; or for those who have signed in who they are, and forms to sign out and for a new password.',
           security: [],
-          response: { 200: html('The page.'), 503: html('Postgres can not be reached.') },
+          response: { 200: htmlAnswer('The page.'), 503: htmlAnswer('Postgres can not be reached.') },
         },
       },
       async (request, reply) => await show(request, reply, 200),
@@ -67,14 +61,14 @@ export function loginRoutes(app: Api, context: ApiContext): void {
             '`current`, `next` and `again`.',
           security: [],
           response: {
-            200: html('Says what was done.'),
-            303: html('Signed in; leads to the page.'),
-            400: html('The new password is not taken.'),
-            401: html('The address or the password is not right, or the session had ended.'),
-            403: html('The form came from a page of somebody else.'),
-            415: html('The body is no form.'),
-            429: html('There were too many tries.'),
-            503: html('Postgres can not be reached.'),
+            200: htmlAnswer('Says what was done.'),
+            303: htmlAnswer('Signed in; leads to the page.'),
+            400: htmlAnswer('The new password is not taken.'),
+            401: htmlAnswer('The address or the password is not right, or the session had ended.'),
+            403: htmlAnswer('The form came from a page of somebody else.'),
+            415: htmlAnswer('The body is no form.'),
+            429: htmlAnswer('There were too many tries.'),
+            503: htmlAnswer('Postgres can not be reached.'),
           },
         },
       },

@@ -25,18 +25,18 @@ import type { Api, ApiContext } from '../context';
 import { logError } from '../errors';
 import { sendPage } from '../pages/html';
 import { confirmPage, erasedPage, type OwnPageResult, ownPage, REST_MONTHS, spentLinkPage } from '../pages/own-page';
+import { answerErrorsWithPage, htmlAnswer, takeForms } from '../pages/scope';
 import { type PageLanguage, pageLanguage, unavailablePage, unknownLinkPage } from '../pages/unsubscribe';
 import { hashesOf } from '../schemas';
 
 const BODY_LIMIT_BYTES = 4 * 1024;
 const PARAMS = Type.Object({ token: Type.String({ description: 'From the link in the mail.' }) });
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
 const RESPONSES = {
-  404: html('The link was not made by us, or was cut short. Nothing was changed.'),
-  415: html('The body is no form. Nothing was changed.'),
-  503: html('Postgres can not be reached. Nothing was changed; try again.'),
+  404: htmlAnswer('The link was not made by us, or was cut short. Nothing was changed.'),
+  415: htmlAnswer('The body is no form. Nothing was changed.'),
+  503: htmlAnswer('Postgres can not be reached. Nothing was changed; try again.'),
 };
-const SPENT = html('The link was used, or its hour is over. Nothing was changed.');
+const SPENT = htmlAnswer('The link was used, or its hour is over. Nothing was changed.');
 
 /**
  * A lead's own page, behind the same signed token as the unsubscribe link. Whoever holds that may stop, put off and change
@@ -46,19 +46,8 @@ const SPENT = html('The link was used, or its hour is over. Nothing was changed.
 export function ownPageRoutes(app: Api, context: ApiContext): void {
   const { db, journeys, config, clock } = context;
   app.register(async (scope) => {
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser(
-      'application/x-www-form-urlencoded',
-      { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
-      (_request, body, done) => done(null, new URLSearchParams(body.toString())),
-    );
-    scope.setErrorHandler(async (error, request, reply) => {
-      logError(request, error);
-      const { statusCode = 500 } = error as { statusCode?: number };
-      const status = statusCode < 500 ? statusCode : 503;
-      if (status === 503) reply.header('retry-after', '60');
-      return await sendPage(reply, status, unavailablePage(browserLanguage(request)));
-    });
+    takeForms(scope, BODY_LIMIT_BYTES);
+    answerErrorsWithPage(scope, (request) => unavailablePage(browserLanguage(request)));
 
     scope.get<{ Params: { token: string } }>(
       '/me/:token',
@@ -70,7 +59,7 @@ export function ownPageRoutes(app: Api, context: ApiContext): void {
           description: 'In their language. It shows nothing of them. Opening it, as link scanners do, changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks what shall be done.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Asks what shall be done.'), ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -92,7 +81,7 @@ export function ownPageRoutes(app: Api, context: ApiContext): void {
             'which a link is mailed to the address on file, at most once an hour. The answer is the same whether or not one was.',
           security: [],
           params: PARAMS,
-          response: { 200: html('The page again, with what was done.'), ...RESPONSES },
+          response: { 200: htmlAnswer('The page again, with what was done.'), ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -117,7 +106,7 @@ export function ownPageRoutes(app: Api, context: ApiContext): void {
           description: 'Opening it, as link scanners do, changes nothing and uses nothing up.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks once more.'), 410: SPENT, ...RESPONSES },
+          response: { 200: htmlAnswer('Asks once more.'), 410: SPENT, ...RESPONSES },
         },
       },
       async (request, reply) => {

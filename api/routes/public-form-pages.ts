@@ -28,6 +28,7 @@ import {
 import { type FormEntries, type FormTrouble, formPage, formRefusalPage, INPUTS, thanksPage } from '../pages/form';
 import type { FormNotice } from '../pages/form-words';
 import { sendPage } from '../pages/html';
+import { htmlAnswer, takeForms } from '../pages/scope';
 import { PROBLEMS, problemOf } from '../problems';
 
 /** Far more than the largest form that can be defined. */
@@ -36,20 +37,14 @@ const BODY_LIMIT_BYTES = 128 * 1024;
 const FASTEST_MS = 2_000;
 
 const PARAMS = Type.Object({ id: Type.String({ description: 'The form.' }) });
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
-const UNAVAILABLE = html('Postgres can not be reached. Nothing was kept; try again.');
-const CLOSED = html('There is no such form, or it is not open.');
+const UNAVAILABLE = htmlAnswer('Postgres can not be reached. Nothing was kept; try again.');
+const CLOSED = htmlAnswer('There is no such form, or it is not open.');
 const text = (description: string) => Type.Optional(Type.String({ description }));
 
 /** The page of a form. It works without scripts, and shows everybody the same, whatever is known of their address. */
 export function publicFormPages(app: Api, context: ApiContext): void {
   const { db, config, clock } = context;
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
-    (_request, body, done) => done(null, new URLSearchParams(body.toString())),
-  );
+  takeForms(app, BODY_LIMIT_BYTES);
   // A parameter that can't be one is left out; nobody is turned away for the link that led them here.
   app.setValidatorCompiler(() => () => true);
   app.setErrorHandler(async (error, request, reply) => {
@@ -82,7 +77,7 @@ export function publicFormPages(app: Api, context: ApiContext): void {
           ref: text('A buyer’s referral code.'),
           ...Object.fromEntries(UTM_PARAMETERS.map((name) => [`utm_${name}`, text('Kept with the request.')])),
         }),
-        response: { 200: html('The form.'), 404: CLOSED, 503: UNAVAILABLE },
+        response: { 200: htmlAnswer('The form.'), 404: CLOSED, 503: UNAVAILABLE },
       },
     },
     async (request, reply) => {
@@ -106,7 +101,7 @@ export function publicFormPages(app: Api, context: ApiContext): void {
         security: [],
         params: PARAMS,
         querystring: Type.Object({ lang: text('A language, such as `es`.') }),
-        response: { 200: html('Says what to do next.'), 404: CLOSED, 503: UNAVAILABLE },
+        response: { 200: htmlAnswer('Says what to do next.'), 404: CLOSED, 503: UNAVAILABLE },
       },
     },
     async (request, reply) => {
@@ -142,13 +137,13 @@ export function publicFormPages(app: Api, context: ApiContext): void {
           303: Type.Null({
             description: 'It is kept. The header `Location` says where to go: `thanksUrl`, or a page of ours.',
           }),
-          400: html('It could not be read.'),
-          403: html('It was sent by a page of an origin that is none of the form’s.'),
+          400: htmlAnswer('It could not be read.'),
+          403: htmlAnswer('It was sent by a page of an origin that is none of the form’s.'),
           404: CLOSED,
-          413: html('It has too many bytes.'),
-          415: html('It is no form.'),
-          422: html('The form again, with what is wrong beside its fields. Nothing was kept.'),
-          429: html('Too many were sent from there. Nothing was kept; try again after `Retry-After` seconds.'),
+          413: htmlAnswer('It has too many bytes.'),
+          415: htmlAnswer('It is no form.'),
+          422: htmlAnswer('The form again, with what is wrong beside its fields. Nothing was kept.'),
+          429: htmlAnswer('Too many were sent from there. Nothing was kept; try again after `Retry-After` seconds.'),
           503: UNAVAILABLE,
         },
       },

@@ -9,8 +9,8 @@ import { Problem } from '../../domain/problem';
 import { readStaffToken, type StaffToken } from '../../domain/staff-token';
 import { composeForward } from '../../mail/compose/forward';
 import type { Api, ApiContext } from '../context';
-import { logError } from '../errors';
 import { sendPage } from '../pages/html';
+import { answerErrorsWithPage, htmlAnswer, takeForms } from '../pages/scope';
 import {
   type StaffResult,
   staffLanguage,
@@ -24,10 +24,9 @@ import { tellOf } from './inbox';
 const BODY_LIMIT_BYTES = 16 * 1024;
 const LONGEST_REST_DAYS = 732;
 const PARAMS = Type.Object({ token: Type.String({ description: 'From the link in the forwarded mail.' }) });
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
 const RESPONSES = {
-  404: html('The link was not made by us, was cut short, or has expired. Nothing was changed.'),
-  503: html('Postgres can not be reached. Nothing was changed; try again.'),
+  404: htmlAnswer('The link was not made by us, was cut short, or has expired. Nothing was changed.'),
+  503: htmlAnswer('Postgres can not be reached. Nothing was changed; try again.'),
 };
 
 /**
@@ -37,19 +36,8 @@ const RESPONSES = {
 export function staffLinkRoutes(app: Api, context: ApiContext): void {
   const { db, config, clock } = context;
   app.register(async (scope) => {
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser(
-      'application/x-www-form-urlencoded',
-      { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
-      (_request, body, done) => done(null, new URLSearchParams(body.toString())),
-    );
-    scope.setErrorHandler(async (error, request, reply) => {
-      logError(request, error);
-      const { statusCode = 500 } = error as { statusCode?: number };
-      const status = statusCode < 500 ? statusCode : 503;
-      if (status === 503) reply.header('retry-after', '60');
-      return await sendPage(reply, status, staffUnavailablePage(browserLanguage(request)));
-    });
+    takeForms(scope, BODY_LIMIT_BYTES);
+    answerErrorsWithPage(scope, (request) => staffUnavailablePage(browserLanguage(request)));
 
     scope.get<{ Params: { token: string } }>(
       '/s/:token',
@@ -62,7 +50,7 @@ export function staffLinkRoutes(app: Api, context: ApiContext): void {
             'For salespeople, in the language of the campaign. Opening it, as link scanners do, changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks what shall be done.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Asks what shall be done.'), ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -86,7 +74,7 @@ export function staffLinkRoutes(app: Api, context: ApiContext): void {
             '`action=go-on`.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Says what was done, or why it was not.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Says what was done, or why it was not.'), ...RESPONSES },
         },
       },
       async (request, reply) => {

@@ -8,6 +8,7 @@ import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
 import { logError } from '../errors';
 import { sendPage } from '../pages/html';
+import { answerErrorsWithPage, htmlAnswer } from '../pages/scope';
 import {
   askPage,
   donePage,
@@ -28,10 +29,9 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 const READ_CHARACTERS = 4 * 1024;
 
 const PARAMS = Type.Object({ token: Type.String({ description: 'From the link in the mail.' }) });
-const html = (description: string) => ({ description, content: { 'text/html': { schema: Type.String() } } });
 const RESPONSES = {
-  404: html('The link was not made by us, or was cut short. Nothing was changed.'),
-  503: html('Postgres can not be reached. Nothing was changed; try again.'),
+  404: htmlAnswer('The link was not made by us, or was cut short. Nothing was changed.'),
+  503: htmlAnswer('Postgres can not be reached. Nothing was changed; try again.'),
 };
 
 /**
@@ -53,14 +53,10 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
       },
     );
 
-    scope.setErrorHandler(async (error, request, reply) => {
-      logError(request, error);
+    answerErrorsWithPage(scope, (request) => {
       const { token } = request.params as { token?: string };
       const read = readUnsubscribeToken(token ?? '', config.tokenKeys);
-      const { statusCode = 500 } = error as { statusCode?: number };
-      const status = statusCode < 500 ? statusCode : 503;
-      if (status === 503) reply.header('retry-after', '60');
-      return await sendPage(reply, status, unavailablePage(languageOf(read, request)));
+      return unavailablePage(languageOf(read, request));
     });
 
     scope.get<{ Params: { token: string } }>(
@@ -73,7 +69,7 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
           description: 'In the language of the mail. Opening it, as link scanners do, changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Asks what should stop.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Asks what should stop.'), ...RESPONSES },
         },
       },
       async (request, reply) => {
@@ -96,7 +92,7 @@ export function unsubscribeRoutes(app: Api, { db, journeys, config, clock }: Api
             'does `scope=all`; `scope=campaign` unsubscribes from this campaign only. Doing it again changes nothing.',
           security: [],
           params: PARAMS,
-          response: { 200: html('Says what has stopped.'), ...RESPONSES },
+          response: { 200: htmlAnswer('Says what has stopped.'), ...RESPONSES },
         },
       },
       async (request, reply) => {

@@ -1,5 +1,5 @@
 import { type MailRef, signMailToken } from '../../domain/mail-token';
-import type { TokenKey } from '../../domain/unsubscribe-token';
+import type { TokenKey } from '../../domain/signed-token';
 import { domainOf } from './message';
 import { messageIdFor } from './message-id';
 

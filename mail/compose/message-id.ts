@@ -1,5 +1,5 @@
 import { type MailRef, readMailToken, signMailToken } from '../../domain/mail-token';
-import type { TokenKey } from '../../domain/unsubscribe-token';
+import type { TokenKey } from '../../domain/signed-token';
 
 /**
  * The Message-ID of a mail, in angle brackets (RFC 5322, 3.6.4): the same mail always gets the same one (P3), and

@@ -1,5 +1,5 @@
 import type { Classification, InboundKind, KnownThread, MatchedBy, ProvenRef } from '../../domain/inbound';
-import type { TokenKey } from '../../domain/unsubscribe-token';
+import type { TokenKey } from '../../domain/signed-token';
 import { AUTOMATIC_FROM, judgeAutomatic } from './automatic';
 import { tableBounce } from './bounce-table';
 import { challenge } from './challenges';

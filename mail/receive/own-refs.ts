@@ -1,6 +1,6 @@
 import type { MatchedBy, ProvenRef } from '../../domain/inbound';
 import { MAIL_TOKEN_LENGTH, type MailRef, type MailTokenPurpose, readMailToken } from '../../domain/mail-token';
-import type { TokenKey } from '../../domain/unsubscribe-token';
+import type { TokenKey } from '../../domain/signed-token';
 import { readMessageId } from '../compose/message-id';
 import { daemonSigns } from './daemon';
 import type { DeliveryReport } from './delivery-report';

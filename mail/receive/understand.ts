@@ -1,6 +1,6 @@
 import type { Classification, ProviderEvent } from '../../domain/inbound';
 import type { Understand, UnderstandEvent } from '../../domain/inbound-actions';
-import type { TokenKey } from '../../domain/unsubscribe-token';
+import type { TokenKey } from '../../domain/signed-token';
 import { readMessageId } from '../compose/message-id';
 import { judgeFailure } from './bounce-reason';
 import { classify } from './classify';

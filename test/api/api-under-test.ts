@@ -6,6 +6,7 @@ import type { Db } from '../../db/client';
 import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { createTestDatabase } from '../support/postgres';
 import { publishedDns } from '../support/published-dns';
+import { NO_WEBHOOKS, PEOPLE_SETTINGS } from '../support/settings';
 
 export const API_KEY = 'a-key-of-the-tests-0123456789';
 export const OTHER_API_KEY = 'another-key-of-the-tests-0123';
@@ -76,25 +77,8 @@ export async function apiUnderTest(): Promise<ApiUnderTest> {
       mailBlocked: null,
       smtp: { transactional: LOOPBACK, requested: LOOPBACK, marketing: LOOPBACK },
       dkimKeys: [],
-      masterKey: Buffer.alloc(32, 7),
-      evidencePublicKey: null,
-      journal: null,
-      retention: { rawMail: 'P90D', unconfirmed: 'P7D', evidence: 'P3Y' },
-      frequencyCap: null,
-      trustedProxies: [],
-      corsOrigins: [],
-      webhooksToPrivate: false,
-      webhooks: {
-        sesTopics: null,
-        postmark: null,
-        sendgrid: null,
-        mailgun: null,
-        generic: null,
-        stripe: null,
-        woocommerce: null,
-        shopify: null,
-        standard: null,
-      },
+      ...PEOPLE_SETTINGS,
+      webhooks: NO_WEBHOOKS,
     },
   };
   const apps = [await buildApp({ ...context, logger })];

@@ -3,15 +3,12 @@ import { Webhook } from 'standardwebhooks';
 import type { ApiContext } from '../../api/context';
 import { publishForTests } from '../support/campaigns';
 import { enrollForTests, requestBy } from '../support/leads';
+import { NO_WEBHOOKS } from '../support/settings';
 import { type ApiUnderTest, AUTH, apiUnderTest, until } from './api-under-test';
 
 const STANDARD = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const WEBHOOKS: ApiContext['config']['webhooks'] = {
-  sesTopics: null,
-  postmark: null,
-  sendgrid: null,
-  mailgun: null,
-  generic: null,
+  ...NO_WEBHOOKS,
   stripe: 'whsec_stripe',
   woocommerce: 'woo-secret',
   shopify: 'shopify-secret',

@@ -1,5 +1,5 @@
 import { bucketOf, networkOf } from '../../api/throttles';
-import { forgetThrottles, forgive, throttle, throttledFor } from '../../db/throttle';
+import { forgetThrottles, forgive, throttle } from '../../db/throttle';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 
 let database: TestDatabase;
@@ -34,14 +34,7 @@ test('what is forgiven was never tried; nothing is forgiven twice below none', a
   }
   await forgive(db, 'good', RULE, T0);
   for (let i = 0; i < 3; i++) expect(await throttle(db, 'good', RULE, T0)).toBeNull();
-  expect(await throttledFor(db, 'good', RULE, T0)).toBe(60_000);
   expect(await throttle(db, 'good', RULE, T0)).toBe(60_000);
-});
-
-test('looking counts nothing', async () => {
-  const { db } = database;
-  for (let i = 0; i < 10; i++) expect(await throttledFor(db, 'looked at', RULE, T0)).toBeNull();
-  expect(await throttle(db, 'looked at', RULE, T0)).toBeNull();
 });
 
 test('old counts are forgotten, newer ones not', async () => {

@@ -1,6 +1,6 @@
 import { fromOfStep, type PublishedCampaign } from '../../domain/campaign';
+import type { TokenKey } from '../../domain/signed-token';
 import { streamOfStep } from '../../domain/streams';
-import type { TokenKey } from '../../domain/unsubscribe-token';
 import { signUnsubscribeToken } from '../../domain/unsubscribe-token';
 import { loadExample } from '../../examples/load';
 import { preparePublication } from '../../mail/compose/compile';

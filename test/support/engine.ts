@@ -13,6 +13,7 @@ import { startWorker } from '../../worker';
 import { type JourneyResult, journeyWorkflowId, type LeadJourney } from '../../workflows/contract';
 import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from './leads';
 import { createTestDatabase, type TestDatabase } from './postgres';
+import { NO_WEBHOOKS, PEOPLE_SETTINGS } from './settings';
 import { type SmtpSink, startSmtpSink } from './smtp-sink';
 
 /** A log that says nothing; tests that read the log bring their own. */
@@ -51,17 +52,7 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     replyAddress: null,
     dkimKeys: [],
     inboxes: [],
-    webhooks: {
-      sesTopics: null,
-      postmark: null,
-      sendgrid: null,
-      mailgun: null,
-      generic: null,
-      stripe: null,
-      woocommerce: null,
-      shopify: null,
-      standard: null,
-    },
+    webhooks: NO_WEBHOOKS,
     staffFrom: null,
     operators: [],
     publicUrl: 'http://localhost:3000',
@@ -70,14 +61,7 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     apiKeys: ['test-key-0123456789'],
     addressKeys: TEST_ADDRESS_KEYS,
     tokenKeys: TEST_TOKEN_KEYS,
-    masterKey: Buffer.alloc(32, 7),
-    evidencePublicKey: null,
-    journal: null,
-    retention: { rawMail: 'P90D', unconfirmed: 'P7D', evidence: 'P3Y' },
-    frequencyCap: null,
-    trustedProxies: [],
-    corsOrigins: [],
-    webhooksToPrivate: false,
+    ...PEOPLE_SETTINGS,
     timeFactor: 1,
     logLevel: 'silent',
   };
