@@ -3,8 +3,7 @@ import { createActivities } from './activities';
 import type { StreamExit } from './activities/send-message';
 import { type Config, deriveKey, erasureSettings } from './config';
 import { createDb, type Db } from './db/client';
-import { createJournal } from './db/journal';
-import { openJournalFile } from './db/journal-file';
+import { journalIn } from './db/journal-file';
 import { STREAMS, type Stream } from './domain/streams';
 import { OUTGOING_WEBHOOKS } from './domain/webhook-signature';
 import { composeForward } from './mail/compose/forward';
@@ -88,7 +87,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
-  const journal = journalOf(config, db, log);
+  const journal = config.journal === null ? undefined : journalIn(db, config.journal, log);
   const reconciler = runReconciler(
     {
       client,
@@ -151,13 +150,6 @@ function exitOf(config: Config, stream: Stream): StreamExit {
     sign: createSigner(config.dkimKeys, url),
     returnPath,
   };
-}
-
-function journalOf(config: Config, db: Db, log: Log) {
-  if (config.journal === null) return undefined;
-  return createJournal(db, openJournalFile(config.journal), (code) =>
-    log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres'),
-  );
 }
 
 function depsOf(config: Config, db: Db, exit: StreamExit | null) {

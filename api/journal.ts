@@ -1,6 +1,5 @@
 import type { Db } from '../db/client';
-import { createJournal } from '../db/journal';
-import { openJournalFile } from '../db/journal-file';
+import { journalIn } from '../db/journal-file';
 import type { Api } from './context';
 
 /**
@@ -10,9 +9,7 @@ import type { Api } from './context';
  */
 export function journalBeforeAnswers(app: Api, db: Db, directory: string | null): void {
   if (directory === null) return;
-  const journal = createJournal(db, openJournalFile(directory), (code) =>
-    app.log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres'),
-  );
+  const journal = journalIn(db, directory, app.log);
   app.addHook('onSend', async (request, reply) => {
     const changesNothing = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS';
     if (!changesNothing && reply.statusCode < 400) await journal.keep();

@@ -2,9 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { JournalEntry, JournalFile } from './journal';
+import type { Db } from './client';
+import { createJournal, type Journal, type JournalEntry, type JournalFile } from './journal';
 
 const SUFFIX = '.jsonl';
+
+/** The journal of this process in that directory; what can't be written is logged as an error, by its code. */
+export function journalIn(db: Db, directory: string, log: { error(detail: object, message: string): void }): Journal {
+  return createJournal(db, openJournalFile(directory), (code) =>
+    log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres'),
+  );
+}
 
 /**
  * A file of this process's own in the journal's directory, one JSON object a line: any number of processes and machines may

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
+import { errorCode } from '../domain/error-code';
 import { type Db, inTransaction, type Tx } from './client';
 
 /**
@@ -101,7 +102,7 @@ export function createJournal(db: Db, file: JournalFile, onFault: (code: string)
     try {
       await flushJournal(db, file);
     } catch (error) {
-      onFault(codeOf(error));
+      onFault(errorCode(error));
     }
   };
   const next = () => {
@@ -135,11 +136,6 @@ async function inTime(written: Promise<void>, onFault: (code: string) => void): 
   } finally {
     clearTimeout(timer);
   }
-}
-
-function codeOf(error: unknown): string {
-  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
-  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown';
 }
 
 /** What waits to be written, and since when. */

@@ -1,4 +1,5 @@
 import { type SqlBool, sql } from 'kysely';
+import { errorCode } from '../domain/error-code';
 import { RETENTION_DEFAULTS } from '../domain/retention';
 import type { Db, Tx } from './client';
 import { type Erasure, eraseLeadIf, eraseReceived, eraseTransactional } from './erasure';
@@ -31,8 +32,8 @@ export interface RetentionRound {
 const BATCH = 100;
 
 /**
- * Erases leads whose time is over, the longest overdue first and so many at once, and destroys the sealed evidence whose time is over. Any number may run at the same
- * time: each erasure looks again once nobody can enroll that person any more.
+ * Erases leads whose time is over, the longest overdue first and so many at once, and destroys the sealed evidence whose time
+ * is over. Any number may run at the same time: each erasure looks again once nobody can enroll that person any more.
  */
 export async function enforceRetention(db: Db, settings: RetentionSettings, now: Date): Promise<RetentionRound> {
   const round: RetentionRound = {
@@ -54,8 +55,7 @@ export async function enforceRetention(db: Db, settings: RetentionSettings, now:
       if (erased) round.erased += 1;
       round.stopped.push(...stopped);
     } catch (error) {
-      const { code, name } = error as { code?: unknown; name?: string };
-      round.failed.push({ leadId, code: typeof code === 'string' ? code : (name ?? 'unknown') });
+      round.failed.push({ leadId, code: errorCode(error) });
     }
   }
   // Where all of them fail, the next round comes at its usual time.

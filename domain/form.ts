@@ -1,7 +1,8 @@
 import { type Static, Type } from 'typebox';
 
 const Url = (description: string) => Type.String({ format: 'uri', maxLength: 2000, description });
-const PLAIN = '^[^\\u0000-\\u001f\\u007f]*$';
+/** A text without line breaks and other control characters. */
+export const PLAIN = '^[^\\u0000-\\u001f\\u007f]*$';
 
 /** The languages that our pages speak. */
 export const FORM_LANGUAGES = ['es', 'en', 'fr', 'de', 'it', 'pt', 'ca'] as const;

@@ -13,6 +13,7 @@ import {
 } from '../db/inbound-queue';
 import type { Journal } from '../db/journal';
 import { isUnreachable } from '../db/reachability';
+import { errorCode } from '../domain/error-code';
 import type { Understand, UnderstandEvent, Understood } from '../domain/inbound-actions';
 import type { Journeys } from './journeys';
 import type { Log } from './log';
@@ -65,7 +66,7 @@ export async function runInbound(options: InboundOptions & { rawKept: string }, 
         tidied = Date.now();
       }
     } catch (error) {
-      log.warn({ code: codeOf(error) }, 'dealing with received mail failed; will try again');
+      log.warn({ code: errorCode(error) }, 'dealing with received mail failed; will try again');
     }
     if (!busy) await sleep(everyMs, undefined, { signal }).catch(() => {});
   }
@@ -95,7 +96,7 @@ async function decide({ db, deps, log, journeys }: InboundOptions, inboundId: st
     return true;
   } catch (error) {
     if (isUnreachable(error)) throw error;
-    log.error({ inboundId, code: codeOf(error) }, 'a message in doubt could not be taken for a reply');
+    log.error({ inboundId, code: errorCode(error) }, 'a message in doubt could not be taken for a reply');
     return false;
   }
 }
@@ -109,7 +110,7 @@ async function dealWith(options: InboundOptions, row: LeasedInbound, now: Date):
     return true;
   } catch (error) {
     if (isUnreachable(error)) throw error;
-    const code = codeOf(error);
+    const code = errorCode(error);
     log.error({ inboundId: row.id, attempts: row.attempts, code }, 'a received message could not be dealt with');
     await putBackInbound(db, row, code);
     return false;
@@ -128,10 +129,4 @@ function tellOf(journeys: InboundOptions['journeys'], { tell, start, mails }: Ac
   if (tell.length > 0) journeys.tell(tell);
   if (start.length > 0) journeys.start(start);
   if (mails.length > 0) journeys.startTransactional(mails);
-}
-
-/** A code or the error's name, never its text: that may quote the message. */
-function codeOf(error: unknown): string {
-  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
-  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown';
 }

@@ -18,6 +18,7 @@ import { leaseUnstartedTestSends, markTestSendsStarted } from '../db/test-sends'
 import { forgetThrottles } from '../db/throttle';
 import { forgetTransactionalAddresses, leaseTransactional, markTransactionalStarted } from '../db/transactional';
 import { COUNTED_MS } from '../domain/confirmation';
+import { errorCode } from '../domain/error-code';
 import { type AlertMail, tellOperators } from './alerts';
 import { keepRequestGoing } from './confirmations';
 import { lookAfter, signalJourney, startImport, startJourney, startTestSend, startTransactional } from './journeys';
@@ -117,10 +118,7 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
         tidied = Date.now();
       }
     } catch (error) {
-      log.warn(
-        { code: (error as { code?: unknown }).code ?? (error as Error).name },
-        'reconciling failed; will try again',
-      );
+      log.warn({ code: errorCode(error) }, 'reconciling failed; will try again');
       // A store that was lost took the limits with it, and the search attributes, without which no journey starts.
       applied.limits = null;
       await registerSearchAttributes(options.client, options.client.options.namespace).catch(() => {});

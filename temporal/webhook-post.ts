@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import type { Answer } from '../db/webhook-deliveries';
+import { errorCode } from '../domain/error-code';
 import { isPublicAddress, literalAddress } from '../domain/public-address';
 import type { SignedHeaders } from '../domain/webhook-signature';
 
@@ -46,7 +47,7 @@ export function createPostWebhook({
         return { failure: 'private-address' };
       return await send(target, addresses, body, headers, deadline);
     } catch (error) {
-      return { failure: deadline.aborted ? 'timeout' : codeOf(error) };
+      return { failure: deadline.aborted ? 'timeout' : errorCode(error) };
     }
   };
 }
@@ -113,10 +114,4 @@ function send(
     request.on('error', end);
     request.end(body);
   });
-}
-
-/** A code such as ECONNREFUSED, or the error's name; never its text. */
-function codeOf(error: unknown): string {
-  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
-  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown';
 }

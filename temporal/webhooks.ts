@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Db } from '../db/client';
 import { forgetDeliveries, type LeasedDelivery, leaseDeliveries, settleDelivery } from '../db/webhook-deliveries';
 import { forgetSeen } from '../db/webhook-seen';
+import { errorCode } from '../domain/error-code';
 import { endpointSecret, signWebhook } from '../domain/webhook-signature';
 import type { Log } from './log';
 import type { PostWebhook } from './webhook-post';
@@ -45,7 +46,7 @@ export async function runWebhooks(options: WebhooksOptions, signal: AbortSignal)
         tidied = Date.now();
       }
     } catch (error) {
-      log.warn({ code: codeOf(error) }, 'looking for webhooks to deliver failed; will try again');
+      log.warn({ code: errorCode(error) }, 'looking for webhooks to deliver failed; will try again');
     }
     // An endpoint that is done may have more waiting; a slow one holds up nobody.
     await Promise.race([sleep(everyMs, undefined, { signal }).catch(() => {}), ...busy.values()]);
@@ -72,17 +73,11 @@ async function deliver({ db, log, post, key, clock = () => new Date() }: Webhook
     if (became === 'disabled') log.error(told, 'a webhook endpoint was switched off: nothing gets through to it');
     else if (became === 'failed') log.warn(told, 'a webhook was given up');
   } catch (error) {
-    log.warn({ deliveryId: id, code: codeOf(error) }, 'what became of a webhook could not be written down');
+    log.warn({ deliveryId: id, code: errorCode(error) }, 'what became of a webhook could not be written down');
   }
 }
 
 /** As the specification shows it; jsonb has an order of its own. */
 function inOrder({ type, timestamp, data }: Record<string, unknown>): Record<string, unknown> {
   return { type, timestamp, data };
-}
-
-/** A code or the error's name, never its text. */
-function codeOf(error: unknown): string {
-  const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
-  return typeof code === 'string' ? code : typeof name === 'string' ? name : 'unknown';
 }

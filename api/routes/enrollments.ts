@@ -6,6 +6,7 @@ import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { REFERRAL_CODE } from '../../db/referrals';
 import { type InFlight as InFlightMessage, stopEnrollments } from '../../db/stops';
 import { type ConsentEvidence, PURPOSES } from '../../domain/consent';
+import { PLAIN } from '../../domain/form';
 import { JOURNEY_KINDS } from '../../domain/journeys';
 import { Problem } from '../../domain/problem';
 import { afterAnswer } from '../after-answer';
@@ -26,8 +27,6 @@ import {
   Time,
   timeZoneOf,
 } from '../schemas';
-
-const NO_CONTROL = '^[^\\u0000-\\u001f\\u007f]*$';
 
 const EnrollmentBody = Type.Object(
   {
@@ -64,12 +63,12 @@ const EnrollmentBody = Type.Object(
     source: Type.Optional(
       Type.Object(
         {
-          page: Type.Optional(Type.String({ maxLength: 2000, pattern: NO_CONTROL, description: 'Where they asked.' })),
-          referrer: Type.Optional(Type.String({ maxLength: 2000, pattern: NO_CONTROL })),
+          page: Type.Optional(Type.String({ maxLength: 2000, pattern: PLAIN, description: 'Where they asked.' })),
+          referrer: Type.Optional(Type.String({ maxLength: 2000, pattern: PLAIN })),
           utm: Type.Optional(
             Type.Record(
               Type.String({ pattern: '^(source|medium|campaign|term|content)$' }),
-              Type.String({ maxLength: 200, pattern: NO_CONTROL }),
+              Type.String({ maxLength: 200, pattern: PLAIN }),
               { additionalProperties: false, examples: [{ source: 'instagram', campaign: 'spring' }] },
             ),
           ),

@@ -374,6 +374,13 @@ describe('P7 what marketing to a buyer rests on', () => {
     await buy({ hashes }, { products: ['X-1'], softOptIn: { ...SOFT, optedOut: true } });
     expect(await passGate(db, key, token ?? '', new Date())).toBe(false);
     expect(await tryClaim(db, key)).toBeNull();
+    const withdrawn = await db
+      .selectFrom('event')
+      .select('detail')
+      .where('enrollment_id', '=', key.enrollmentId)
+      .where('kind', '=', 'consent-withdrawn')
+      .execute();
+    expect(withdrawn).toEqual([{ detail: { by: 'checkout', orderId: expect.any(String) } }]);
     const told = { softOptIn: SOFT, purchasedAt: new Date(Date.now() - DAY) };
     const late = await buy(
       { hashes },
