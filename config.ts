@@ -37,6 +37,16 @@ export interface ImapSettings {
   oauth2: OAuth2Settings | null;
 }
 
+/** How the connection to Temporal is kept private, and whom it shows to be there. */
+export interface TemporalTls {
+  /** PEM of the authorities that may vouch for the server; null: those that this machine trusts. */
+  serverCa: Buffer | null;
+  /** PEMs that show who we are (mTLS); null: nobody asks. */
+  client: { cert: Buffer; key: Buffer } | null;
+  /** The name that the server's certificate must have; null: the host of the address. */
+  serverName: string | null;
+}
+
 /** A key that signs the mail of one domain (RFC 6376). */
 export interface DkimKey {
   domain: string;
@@ -81,6 +91,10 @@ export interface Config {
   databaseConnections: number;
   temporalAddress: string;
   temporalNamespace: string;
+  /** Null: the connection is in the clear. */
+  temporalTls: TemporalTls | null;
+  /** Sent with every call, as Temporal Cloud wants it; null: none. */
+  temporalApiKey: string | null;
   smtp: Readonly<Record<Stream, SmtpSettings>>;
   /** Why no mail may leave, in words for an operator; null when it may. */
   mailBlocked: string | null;
@@ -154,6 +168,8 @@ export function readConfig(given: Readonly<Record<string, string | undefined>>):
     databaseConnections: integer(env, 'RECUERDA_DATABASE_CONNECTIONS', 10, [2, 500], faults),
     temporalAddress: required(env, 'TEMPORAL_ADDRESS', faults),
     temporalNamespace: env.TEMPORAL_NAMESPACE || 'default',
+    temporalTls: temporalTls(env, faults),
+    temporalApiKey: env.TEMPORAL_API_KEY || null,
     smtp,
     mailBlocked: deadLinks(smtp, publicUrl),
     replyAddress: mailbox(env, 'RECUERDA_REPLY_ADDRESS', faults),
@@ -252,7 +268,7 @@ function masterKeyOf(secret: string, tokens: readonly TokenKey[]): Buffer {
 
 /** Settings that hold a secret: each may stand in a file, which `<NAME>_FILE` names, as container platforms mount them. */
 const SECRET_SETTING =
-  /^(DATABASE_URL|RECUERDA_(SECRET|API_KEY|ADDRESS_KEYS|TOKEN_KEYS)|SMTP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)(_[A-Z]+)?|IMAP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)|WEBHOOK_[A-Z_]+)$/;
+  /^(DATABASE_URL|TEMPORAL_API_KEY|RECUERDA_(SECRET|API_KEY|ADDRESS_KEYS|TOKEN_KEYS)|SMTP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)(_[A-Z]+)?|IMAP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)|WEBHOOK_[A-Z_]+)$/;
 
 function withSecretFiles(env: Env, faults: string[]): Env {
   const read: Record<string, string | undefined> = { ...env };
@@ -270,6 +286,46 @@ function withSecretFiles(env: Env, faults: string[]): Env {
     }
   }
   return read;
+}
+
+/**
+ * The names are those that Temporal's own tools read, so one environment serves both. On whenever anything of it is set, or an
+ * API key, which must not be told to whoever listens.
+ */
+function temporalTls(env: Env, faults: string[]): TemporalTls | null {
+  const { TEMPORAL_TLS: wanted = '', TEMPORAL_API_KEY: apiKey = '', TEMPORAL_TLS_SERVER_NAME: serverName = '' } = env;
+  const serverCa = pem(env, 'TEMPORAL_TLS_SERVER_CA_CERT_PATH', 'CERTIFICATE', faults);
+  const cert = pem(env, 'TEMPORAL_TLS_CLIENT_CERT_PATH', 'CERTIFICATE', faults);
+  const key = pem(env, 'TEMPORAL_TLS_CLIENT_KEY_PATH', 'PRIVATE KEY', faults);
+  if (!['', 'true', 'false'].includes(wanted)) faults.push('TEMPORAL_TLS must be true or false');
+  const given = serverCa !== null || cert !== null || key !== null || serverName !== '';
+  if (wanted === 'false' && given)
+    faults.push('TEMPORAL_TLS is false, while other TEMPORAL_TLS_… settings ask for TLS');
+  if (wanted === 'false' && apiKey !== '')
+    faults.push('TEMPORAL_API_KEY is never sent in the clear: leave TEMPORAL_TLS out');
+  if (
+    (env.TEMPORAL_TLS_CLIENT_CERT_PATH || '') === '' ? key !== null : (env.TEMPORAL_TLS_CLIENT_KEY_PATH || '') === ''
+  ) {
+    faults.push('TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH must be set together');
+  }
+  if (wanted !== 'true' && !given && apiKey === '') return null;
+  return { serverCa, client: cert !== null && key !== null ? { cert, key } : null, serverName: serverName || null };
+}
+
+/** The PEM file that a setting names; null where it names none. */
+function pem(env: Env, name: string, label: 'CERTIFICATE' | 'PRIVATE KEY', faults: string[]): Buffer | null {
+  const file = env[name] ?? '';
+  if (file === '') return null;
+  try {
+    const bytes = readFileSync(file);
+    if (!new RegExp(`-----BEGIN ([A-Z ]+ )?${label}-----`).test(bytes.toString('latin1'))) {
+      faults.push(`${name} names a file that is no ${label.toLowerCase()} in PEM`);
+    }
+    return bytes;
+  } catch {
+    faults.push(`${name} names a file that can not be read`);
+    return null;
+  }
 }
 
 /** A setting of one stream: `NAME_MARKETING` before `NAME`. @returns the name under which it stands, too */

@@ -10,7 +10,7 @@ import { composeForward } from './mail/compose/forward';
 import { type Carrier, createCarrier } from './mail/deliver/connections';
 import { createSigner } from './mail/deliver/signing';
 import { createUnderstand, createUnderstandEvent } from './mail/receive/understand';
-import { createTemporalClient } from './temporal/client';
+import { createTemporalClient, temporalOptions } from './temporal/client';
 import { runInbound } from './temporal/inbound';
 import { createJourneys } from './temporal/journeys';
 import type { Log } from './temporal/log';
@@ -40,8 +40,9 @@ const SHUTDOWN_GRACE_MS = 65_000;
  * @param bundle workflow code that was bundled before; made from the sources when left out
  */
 export async function startWorker(config: Config, log: Log, bundle?: { codePath: string }): Promise<RunningWorker> {
-  const connection = await NativeConnection.connect({ address: config.temporalAddress });
-  const client = createTemporalClient({ address: config.temporalAddress, namespace: config.temporalNamespace });
+  const { namespace, ...connect } = temporalOptions(config);
+  const connection = await NativeConnection.connect(connect);
+  const client = createTemporalClient({ namespace, ...connect });
   const db = createDb({
     url: config.databaseUrl,
     maxConnections: config.databaseConnections,

@@ -3,7 +3,7 @@ import { buildApp } from '../api/app';
 import { readConfig } from '../config';
 import { createDb } from '../db/client';
 import { exitWithParent } from '../stack/supervisor';
-import { call, createTemporalClient } from '../temporal/client';
+import { call, createTemporalClient, temporalOptions } from '../temporal/client';
 import { createJourneys } from '../temporal/journeys';
 import { createDns } from './dns';
 import { createLog } from './log';
@@ -23,7 +23,7 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
     maxConnections: config.databaseConnections,
     onError: (error) => log.warn({ code: (error as { code?: string }).code }, 'a database connection was lost'),
   });
-  const client = createTemporalClient({ address: config.temporalAddress, namespace: config.temporalNamespace });
+  const client = createTemporalClient(temporalOptions(config));
   const journeys = createJourneys(client, db, log);
   const app = await buildApp({
     db,

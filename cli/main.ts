@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { ConfigError } from '../config';
+import { OperatorError } from '../domain/operator-error';
 import { version } from '../package.json';
 import type { DkimKeyOptions } from './dkim-key';
 import type { DnsCheckOptions } from './dns-check';
@@ -250,7 +251,7 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  const plain = error instanceof ConfigError || !(error instanceof Error);
+  const plain = error instanceof ConfigError || error instanceof OperatorError || !(error instanceof Error);
   console.error(plain ? String((error as Error).message ?? error) : (error as Error).stack);
   process.exit(1);
 });

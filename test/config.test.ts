@@ -337,3 +337,62 @@ test.each([
   if (sound) expect(read().trustedProxies).toEqual(value.split(', '));
   else expect(read).toThrow('RECUERDA_TRUSTED_PROXIES');
 });
+
+describe('TLS to Temporal', () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), 'recuerda-config-'));
+    writeFileSync(join(dir, 'cert.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+    writeFileSync(join(dir, 'key.pem'), '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n');
+    writeFileSync(join(dir, 'api-key'), 'from a file\n');
+  });
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+  test('off by itself; on when asked for, and whenever something of it, or an API key, is set', () => {
+    expect(readConfig(SOUND)).toMatchObject({ temporalTls: null, temporalApiKey: null });
+    expect(readConfig({ ...SOUND, TEMPORAL_TLS: 'false' }).temporalTls).toBeNull();
+    const plain = { serverCa: null, client: null, serverName: null };
+    expect(readConfig({ ...SOUND, TEMPORAL_TLS: 'true' }).temporalTls).toEqual(plain);
+    expect(readConfig({ ...SOUND, TEMPORAL_API_KEY_FILE: join(dir, 'api-key') })).toMatchObject({
+      temporalTls: plain,
+      temporalApiKey: 'from a file',
+    });
+    const cert = join(dir, 'cert.pem');
+    const { temporalTls } = readConfig({
+      ...SOUND,
+      TEMPORAL_TLS_SERVER_CA_CERT_PATH: cert,
+      TEMPORAL_TLS_CLIENT_CERT_PATH: cert,
+      TEMPORAL_TLS_CLIENT_KEY_PATH: join(dir, 'key.pem'),
+      TEMPORAL_TLS_SERVER_NAME: 'shop.tmprl.example',
+    });
+    expect(temporalTls).toMatchObject({ serverName: 'shop.tmprl.example', client: { key: expect.any(Buffer) } });
+    expect(temporalTls?.serverCa?.toString()).toContain('BEGIN CERTIFICATE');
+  });
+
+  test.each([
+    [{ TEMPORAL_TLS: 'yes' }, ['TEMPORAL_TLS must be true or false']],
+    [
+      { TEMPORAL_TLS: 'false', TEMPORAL_API_KEY: 'k' },
+      ['TEMPORAL_API_KEY is never sent in the clear: leave TEMPORAL_TLS out'],
+    ],
+    [
+      { TEMPORAL_TLS_SERVER_CA_CERT_PATH: '/nowhere.pem' },
+      ['TEMPORAL_TLS_SERVER_CA_CERT_PATH names a file that can not be read'],
+    ],
+  ])('%j is refused', (env, expected) => {
+    expect(faultsOf(env)).toEqual(expected);
+  });
+
+  test('a certificate without its key, a key in its place, and TLS that is off and wanted are refused', () => {
+    const cert = join(dir, 'cert.pem');
+    expect(faultsOf({ TEMPORAL_TLS_CLIENT_CERT_PATH: cert })).toEqual([
+      expect.stringContaining('must be set together'),
+    ]);
+    const swapped = { TEMPORAL_TLS_CLIENT_CERT_PATH: join(dir, 'key.pem'), TEMPORAL_TLS_CLIENT_KEY_PATH: cert };
+    expect(faultsOf(swapped)).toEqual([
+      'TEMPORAL_TLS_CLIENT_CERT_PATH names a file that is no certificate in PEM',
+      'TEMPORAL_TLS_CLIENT_KEY_PATH names a file that is no private key in PEM',
+    ]);
+    expect(faultsOf({ TEMPORAL_TLS: 'false', TEMPORAL_TLS_SERVER_NAME: 'x' })).toHaveLength(1);
+  });
+});

@@ -47,6 +47,8 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     databaseConnections: 20,
     temporalAddress,
     temporalNamespace: 'default',
+    temporalTls: null,
+    temporalApiKey: null,
     smtp: smtpForTests(sink.url),
     mailBlocked: null,
     replyAddress: null,
