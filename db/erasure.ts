@@ -1,5 +1,5 @@
 import { type KeyObject, randomUUID } from 'node:crypto';
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { type AddressKey, hashAddress } from '../domain/address-hash';
 import { normaliseAddress, providerOf } from '../domain/addresses';
 import { evidenceText } from '../domain/evidence-document';
@@ -11,7 +11,7 @@ import { type Db, inTransaction, type Tx } from './client';
 import { recordEvents } from './events';
 import { evidenceDocument, removeEvidence } from './evidence';
 import { noteForJournal } from './journal';
-import { type InFlight, stopIn } from './stops';
+import { handingOver, type InFlight, stopIn } from './stops';
 
 export interface Erasure {
   leadId: string;
@@ -56,12 +56,16 @@ export async function eraseLeadIf(db: Db, erasure: Erasure, still: (tx: Tx) => P
   const { leadId } = erasure;
   const lead = await db.selectFrom('lead').select(['email', 'erased_at']).where('id', '=', leadId).executeTakeFirst();
   if (lead === undefined) throw new Problem('not-found', `there is no lead ${leadId}`);
-  if (lead.erased_at !== null || lead.email === null) return NOTHING_DONE;
+  // Whoever asks again, because no answer reached them, is told of the same message as long as it is on its way.
+  if (lead.erased_at !== null || lead.email === null) return await nothingDone(db, leadId);
   await readUnread(db);
   return await inTransaction(db, (tx) => eraseIn(tx, erasure, still));
 }
 
-const NOTHING_DONE: Erased = { erased: false, sealed: false, stopped: [], inFlight: [] };
+async function nothingDone(db: Db | Tx, leadId: string): Promise<Erased> {
+  const inFlight = await handingOver(db, sql<SqlBool>`enrollment.lead_id = ${leadId}`);
+  return { erased: false, sealed: false, stopped: [], inFlight };
+}
 
 /** Who is erased, with all that may tell of them in a text. */
 interface Person {
@@ -78,7 +82,7 @@ interface Person {
 async function eraseIn(tx: Tx, erasure: Erasure, still: (tx: Tx) => Promise<boolean>): Promise<Erased> {
   const { leadId, by, now } = erasure;
   const person = await personOf(tx, erasure);
-  if (person === null) return NOTHING_DONE;
+  if (person === null) return await nothingDone(tx, leadId);
   const received = await lockReceived(tx, person);
   await tx
     .selectFrom('address')
@@ -89,7 +93,7 @@ async function eraseIn(tx: Tx, erasure: Erasure, still: (tx: Tx) => Promise<bool
     .execute();
   // Somebody may have been faster, or may have changed the address, while this waited.
   const fresh = await personOf(tx, erasure, true);
-  if (fresh === null || !(await still(tx))) return NOTHING_DONE;
+  if (fresh === null || !(await still(tx))) return await nothingDone(tx, leadId);
   const { stopped, inFlight } = await stopIn(tx, {
     who: { leadId },
     outcome: 'erased',

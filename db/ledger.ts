@@ -444,3 +444,31 @@ export async function advancePast(db: Db, enrollmentId: string, step: number, du
       ended_at = case when agreed_at is null then ${now}::timestamptz end
     where id = ${enrollmentId} and step = ${step} and outcome is null`.execute(db);
 }
+
+/**
+ * Enters `unknown` for messages that an attempt took past the gate and never answered for, where nobody else will: their
+ * enrollment has ended, so no other attempt follows.
+ *
+ * @param before whoever passed the gate before this is not at work any more
+ * @returns how many there were
+ */
+export async function settleLeftBehind(db: Db, before: Date, now: Date): Promise<number> {
+  const result = await sql`
+    with left_behind as materialized (
+      -- The enrollment is locked before its message, as everywhere.
+      select m.enrollment_id, m.step, m.copy, e.lead_id from message m join enrollment e on e.id = m.enrollment_id
+      where m.state = 'handing_over' and m.handing_over_at < ${before} and e.outcome is not null
+      limit 500 for no key update of e skip locked
+    ), settled as (
+      update message m set state = 'unknown', settled_at = ${now}, code = 'crash'
+      from left_behind l
+      where m.enrollment_id = l.enrollment_id and m.step = l.step and m.copy = l.copy
+        and m.state = 'handing_over' and m.handing_over_at < ${before}
+      returning m.enrollment_id, m.step, m.copy, l.lead_id
+    )
+    insert into event (at, lead_id, enrollment_id, kind, step, detail)
+    select ${now}::timestamptz, lead_id, enrollment_id, 'message-unknown', step,
+           jsonb_build_object('code', 'crash', 'copy', copy)
+    from settled`.execute(db);
+  return Number(result.numAffectedRows ?? 0);
+}

@@ -203,7 +203,7 @@ export async function withdraw(tx: Tx, enrollments: ReturnType<typeof sql<SqlBoo
 }
 
 /** The messages of these enrollments that are past the gate and not yet answered for. */
-export async function handingOver(tx: Tx, enrollments: ReturnType<typeof sql<SqlBool>>): Promise<InFlight[]> {
+export async function handingOver(tx: Db | Tx, enrollments: ReturnType<typeof sql<SqlBool>>): Promise<InFlight[]> {
   const result = await sql<{ enrollment_id: string; step: number; message_id: string }>`
     select m.enrollment_id, m.step, m.message_id
     from message m join enrollment on enrollment.id = m.enrollment_id

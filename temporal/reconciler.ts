@@ -9,6 +9,7 @@ import { wakeHeld, wakeProbes } from '../db/holds';
 import { forgetIdempotencyKeys, KEEP_ANSWERS_MS } from '../db/idempotency';
 import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/imports';
 import { dropJournal, type Journal } from '../db/journal';
+import { settleLeftBehind } from '../db/ledger';
 import { currentLimits } from '../db/limits';
 import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
 import { closeUnconfirmedRequests } from '../db/own-page';
@@ -62,6 +63,9 @@ const LATE_BOUNCES_MS = 30 * 24 * 60 * 60_000;
 
 /** What spoke against our sending, and what was sent on a day, is kept this long (ms): well beyond what rates look at. */
 const OLD_FAULTS_MS = 90 * 24 * 60 * 60_000;
+
+/** An attempt to send is over well within this time (ms), counted from its beginning: 5 minutes are all that it is given. */
+const ATTEMPT_OVER_MS = 6 * 60_000;
 
 /** How often it is looked for leads whose time is over (ms). */
 const RETENTION_EVERY_MS = 5 * 60_000;
@@ -189,6 +193,9 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
   const signals = await leaseSignals(db, BATCH, LEASE_MS);
   const signalled = await each(signals, failures, (pending) => signalJourney(client, pending));
   await markSignalled(db, signalled);
+
+  const leftBehind = await settleLeftBehind(db, new Date(Date.now() - ATTEMPT_OVER_MS), new Date());
+  if (leftBehind > 0) log.warn({ count: leftBehind }, 'messages whose attempt died after the gate are unknown');
 
   const overdue = await leaseOverdue(db, graceMs, BATCH, watchAgainMs);
   const watched = await each(overdue, failures, (journey) => lookAfter(client, db, journey, log));

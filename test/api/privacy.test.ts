@@ -44,7 +44,7 @@ async function audited(target: string) {
 }
 
 describe('DELETE /v1/leads/{id}', () => {
-  test('stops, erases, tells the engine, and is written down; again it changes nothing', async () => {
+  test('P2 stops, erases, tells the engine, and is written down; again it changes nothing, and names what is in flight still', async () => {
     const { leadId, enrollmentId, email } = await lead();
     const messageId = await ledgerRow(api.db, enrollmentId, 'handing_over');
     const answer = await erase(leadId);
@@ -56,7 +56,10 @@ describe('DELETE /v1/leads/{id}', () => {
       inFlight: [{ enrollmentId, step: 0, messageId }],
     });
     await until(() => api.asked.told.includes(enrollmentId));
-    expect((await erase(leadId)).json()).toEqual({ erased: false, sealed: false, stopped: [], inFlight: [] });
+    const again = { erased: false, sealed: false, stopped: [] };
+    expect((await erase(leadId)).json()).toEqual({ ...again, inFlight: [{ enrollmentId, step: 0, messageId }] });
+    await api.db.updateTable('message').set({ state: 'accepted' }).where('message_id', '=', messageId).execute();
+    expect((await erase(leadId)).json()).toEqual({ ...again, inFlight: [] });
     expect(await audited(leadId)).toEqual(['lead.erased']);
 
     const shell = (await get(api.app, `/v1/leads/${leadId}`)).json();

@@ -9,6 +9,7 @@ import {
   releaseClaim,
   type Settlement,
   settle,
+  settleLeftBehind,
 } from '../../db/ledger';
 import { pauseEnrollment } from '../../db/pauses';
 import { bounce, stopEnrollments } from '../../db/stops';
@@ -446,5 +447,41 @@ describe('P3 the rest', () => {
       lead: { id: subject.leadId, email: subject.email },
     });
     expect(await loadTouch(db, randomUUID())).toBeNull();
+  });
+});
+
+describe('P12 settleLeftBehind', () => {
+  const MINUTE = 60_000;
+  const ago = (minutes: number) => new Date(Date.now() - minutes * MINUTE);
+  const leftBehind = async () => await settleLeftBehind(db, ago(6), new Date());
+  // What the tests before have left.
+  beforeAll(leftBehind);
+
+  test('enters unknown for a message past the gate whose attempt died and whose enrollment has ended since, once', async () => {
+    const subject = await one({ dueAt: ago(20) });
+    const token = await handedOver(subject, 0, 0, ago(10));
+    const { inFlight } = await stopEnrollments(db, {
+      who: { enrollmentId: subject.enrollmentId },
+      outcome: 'purchased',
+      now: ago(9),
+    });
+    expect(inFlight).toHaveLength(1);
+    expect(await leftBehind()).toBe(1);
+    expect(await message(subject)).toMatchObject({ state: 'unknown', code: 'crash' });
+    expect((await kinds(subject)).slice(-1)).toEqual(['message-unknown']);
+    expect(await leftBehind()).toBe(0);
+    // The attempt was not dead after all.
+    expect(await settled(subject, token, 'accepted')).toBe(true);
+  });
+
+  test('leaves alone what is still being handed over, and what another attempt will find', async () => {
+    const underWay = await one({ dueAt: ago(20) });
+    await handedOver(underWay, 0, 0, ago(2));
+    await stopEnrollments(db, { who: { enrollmentId: underWay.enrollmentId }, outcome: 'replied', now: ago(1) });
+    const open = await one({ dueAt: ago(20) });
+    await handedOver(open, 0, 0, ago(10));
+    expect(await leftBehind()).toBe(0);
+    expect((await message(underWay))?.state).toBe('handing_over');
+    expect((await message(open))?.state).toBe('handing_over');
   });
 });
