@@ -1,4 +1,5 @@
 import type { Outcome } from '../domain/outcomes';
+import { seeded, shuffled } from '../domain/seeded-random';
 
 /** What an example lead does with the mail: nothing, or one of the three things that stop it. */
 export type Fate =
@@ -97,22 +98,4 @@ export function demoPeople(seed: number): DemoPerson[] {
 function addressFor(name: string): string {
   const plain = name.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase().replaceAll(' ', '.');
   return `${plain}@example.com`;
-}
-
-function shuffled<T>(items: readonly T[], random: () => number): T[] {
-  return items
-    .map((item) => ({ item, at: random() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ item }) => item);
-}
-
-/** Numbers in [0, 1) that are the same for the same seed (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
