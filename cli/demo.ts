@@ -5,7 +5,7 @@ import { runInForeground, say } from './foreground';
 import { type FunnelStats, funnel } from './funnel';
 import { emptyHome, homeOf } from './home';
 import { callApi } from './own-api';
-import type { Stack } from './stack';
+import { type Stack, startStack } from './stack';
 import { rows } from './table';
 
 /** Planned time per real time: a day passes in 0.43 s, two years in some five minutes. */
@@ -38,6 +38,7 @@ export async function demo(env: NodeJS.ProcessEnv, root: string, options: { exit
     env: { ...env, ...NOT_THE_REAL_ONE, RECUERDA_TIME_FACTOR: factor },
     farewell: `Stopped. Until the next demo its mails stay in ${home}.`,
     prepare: () => emptyHome(home),
+    launch: startStack,
     work: async (stack, signal) => {
       const campaigns = await offerExamples(stack.info, signal);
       await play(stack, campaigns, signal);

@@ -1,10 +1,10 @@
 import { constants } from 'node:os';
 import { ConfigError } from '../config';
-import type { Supervised } from '../stack/supervisor';
-import { lockHome, removeStackInfo, StartError, writeStackInfo } from './home';
-import { type Stack, startStack } from './stack';
+import { StartError } from '../stack/start-error';
+import { lockHome, removeStackInfo, type StackInfo, writeStackInfo } from './home';
+import type { Killable, StackOptions } from './stack';
 
-export interface ForegroundOptions {
+export interface ForegroundOptions<Running extends Runnable> {
   /** The last line after an orderly stop. */
   farewell: string;
   home: string;
@@ -12,8 +12,16 @@ export interface ForegroundOptions {
   env: NodeJS.ProcessEnv;
   /** Done under the home's lock, before anything is started. */
   prepare?: () => void;
+  /** Starts everything. */
+  launch: (options: StackOptions) => Promise<Running>;
   /** Done once everything is up; what it does ends when `signal` aborts. True: stop now, false: wait for Ctrl-C. */
-  work: (stack: Stack, signal: AbortSignal) => Promise<boolean>;
+  work: (running: Running, signal: AbortSignal) => Promise<boolean>;
+}
+
+/** What is run: where it is found, and its end. */
+interface Runnable {
+  info: StackInfo;
+  stop(): Promise<void>;
 }
 
 /** Writes a line for the person at the terminal. */
@@ -27,10 +35,10 @@ export function say(line: string): void {
  *
  * @returns the exit code: 0 after an orderly stop, 1 when something could not be started or broke
  */
-export async function runInForeground(options: ForegroundOptions): Promise<number> {
+export async function runInForeground<Running extends Runnable>(options: ForegroundOptions<Running>): Promise<number> {
   const { home, root, env } = options;
   const stopping = new AbortController();
-  const processes: Supervised[] = [];
+  const processes: Killable[] = [];
   let brokenBy: string | undefined;
   const onBroken = (why: string) => {
     brokenBy ??= why;
@@ -47,8 +55,8 @@ export async function runInForeground(options: ForegroundOptions): Promise<numbe
     release = () => lock.release();
     options.prepare?.();
     const { signal } = stopping;
-    const onProcess = (child: Supervised) => processes.push(child);
-    const stack = await startStack({ home, lock, root, env, say, signal, onBroken, onProcess });
+    const onProcess = (child: Killable) => processes.push(child);
+    const stack = await options.launch({ home, lock, root, env, say, signal, onBroken, onProcess });
     try {
       writeStackInfo(home, stack.info);
       const done = await options.work(stack, signal);
@@ -73,7 +81,7 @@ export async function runInForeground(options: ForegroundOptions): Promise<numbe
 }
 
 /** The first signal asks for an orderly stop, the second one kills: what is left of the servers then ends by itself. */
-function handleSignals(stopping: AbortController, processes: readonly Supervised[]): void {
+function handleSignals(stopping: AbortController, processes: readonly Killable[]): void {
   const onSignal = (signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP') => {
     if (!stopping.signal.aborted) {
       say(signal === 'SIGINT' ? '\nStopping … (Ctrl-C again to force)' : '\nStopping …');

@@ -1,16 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { StartError } from '../stack/start-error';
+import { createWhole, parseObject, readIfThere, writeWhole } from '../stack/whole-file';
 
 /** Where a stack on this machine keeps everything: `RECUERDA_HOME`, or `.recuerda` in the checkout. */
 export function homeOf(env: NodeJS.ProcessEnv, root: string): string {
   return env.RECUERDA_HOME ? resolve(env.RECUERDA_HOME) : join(root, '.recuerda');
 }
-
-/** A fault that is told in words, without where in the code it came from. */
-export class StartError extends Error {}
 
 /** A process that can't be mistaken for a later one with the same number. */
 interface ProcessMark {
@@ -93,43 +92,6 @@ async function waitForOrphans(orphans: readonly ProcessMark[], say: (line: strin
   }
 }
 
-/** What this stack must remember for good. */
-export interface Secrets {
-  /** RECUERDA_SECRET: keys the suppression list and the unsubscribe links. */
-  secret: string;
-  /** The development API key. */
-  apiKey: string;
-}
-
-/**
- * The secrets of a home, drawn on the first start and kept, readable by their owner only.
- *
- * @param isNeeded whether the home's data was made with them, so that new ones would do harm
- * @throws StartError when they are needed and lost, or can't be read
- */
-export function secretsOf(home: string, isNeeded: boolean): Secrets {
-  const file = join(home, 'secrets.json');
-  const text = readIfThere(file);
-  if (text === undefined) {
-    if (isNeeded) {
-      throw new StartError(
-        `${file} is missing, and the data beside it depends on it: without it nobody who unsubscribed would be known ` +
-          'any more. Put it back, or set RECUERDA_SECRET to what it held, or move the whole folder away to start anew.',
-      );
-    }
-    const drawn = { secret: randomBytes(32).toString('hex'), apiKey: `dev_${randomBytes(20).toString('hex')}` };
-    writeWhole(file, drawn);
-    return drawn;
-  }
-  const kept = parseObject(text);
-  if (typeof kept?.secret !== 'string' || typeof kept.apiKey !== 'string') {
-    throw new StartError(
-      `${file} can't be read as what it was: {"secret": …, "apiKey": …}. Put it back from a backup.`,
-    );
-  }
-  return { secret: kept.secret, apiKey: kept.apiKey };
-}
-
 /** Where a running stack can be found; `stack.json` in its home while it runs. */
 export interface StackInfo {
   apiUrl: string;
@@ -168,11 +130,6 @@ export function emptyHome(home: string): void {
   for (const suffix of ['', '-shm', '-wal']) rmSync(join(home, `temporal.db${suffix}`), { force: true });
 }
 
-/** Whether a home holds a database that was made on an earlier start. */
-export function hasDatabase(home: string): boolean {
-  return existsSync(join(home, 'postgres', 'data', 'PG_VERSION'));
-}
-
 function markOf(pid: number): ProcessMark {
   return { pid, since: beginningOf(pid) ?? '' };
 }
@@ -205,29 +162,6 @@ function beginningOf(pid: number): string | undefined {
   }
 }
 
-/** Creates a file with its content in one step; false when there is one. */
-function createWhole(file: string, content: object): boolean {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(temporary, JSON.stringify(content), { mode: 0o600 });
-  try {
-    linkSync(temporary, file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  } finally {
-    rmSync(temporary, { force: true });
-  }
-}
-
-/** Replaces a file in one step. */
-function writeWhole(file: string, content: object): void {
-  const temporary = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(temporary, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
-  chmodSync(temporary, 0o600);
-  renameSync(temporary, file);
-}
-
 /** Takes a stale lock away, unless another start was quicker and this is its own already. */
 function putAside(file: string, stale: string): void {
   const aside = `${file}.${randomBytes(6).toString('hex')}`;
@@ -242,24 +176,6 @@ function putAside(file: string, stale: string): void {
     // Somebody holds the lock by now; the next look tells who.
   } finally {
     rmSync(aside, { force: true });
-  }
-}
-
-function readIfThere(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-function parseObject(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
   }
 }
 

@@ -44,6 +44,13 @@ function commands(env: NodeJS.ProcessEnv): Command {
       process.exit(await demo(env, ROOT, options));
     });
   program
+    .command('cluster')
+    .description('start what docker-compose.yml starts, without containers: Temporal by roles, two APIs, two workers')
+    .action(async () => {
+      const { runCluster }: typeof import('./cluster') = require('./cluster');
+      process.exit(await runCluster(env, ROOT));
+    });
+  program
     .command('api')
     .description('run the HTTP API')
     .action(async () => {

@@ -2,15 +2,17 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, readConfig } from '../config';
+import { type ChildOutput, childOutput } from '../stack/child-output';
 import { startMailbox } from '../stack/mailbox';
 import { freePort } from '../stack/ports';
-import { startPostgres } from '../stack/postgres';
-import { type Supervised, supervise } from '../stack/supervisor';
+import { hasDatabase, startPostgres } from '../stack/postgres';
+import { secretsOf } from '../stack/secrets';
+import { StartError } from '../stack/start-error';
+import { supervise } from '../stack/supervisor';
 import { resolveTemporalCli } from '../stack/temporal-cli';
 import { startTemporal } from '../stack/temporal-server';
 import { defaultCacheDir } from '../stack/tool-cache';
-import { type ChildOutput, childOutput } from './child-output';
-import { type HomeLock, hasDatabase, type StackInfo, StartError, secretsOf } from './home';
+import type { HomeLock, StackInfo } from './home';
 import { WORKER_READY } from './log';
 import { migrateDatabase } from './migrate';
 
@@ -41,7 +43,13 @@ export interface StackOptions {
   /** Called when a server ends without being asked to. */
   onBroken: (why: string) => void;
   /** Told of the processes of the API, the worker and the inbox, for a stop by force. */
-  onProcess: (process: Supervised) => void;
+  onProcess: (process: Killable) => void;
+}
+
+/** A process that may be started anew now and then. */
+export interface Killable {
+  /** Undefined while there is none. */
+  pid(): number | undefined;
 }
 
 export interface Stack {
@@ -95,7 +103,7 @@ function whenAborted(signal: AbortSignal): Promise<never> {
 
 async function startParts(options: StackOptions, parts: Parts): Promise<Stack> {
   const { home, lock, env, say, onBroken, signal } = options;
-  const secrets = secretsOf(home, hasDatabase(home) && !env.RECUERDA_SECRET);
+  const secrets = secretsOf(home, hasDatabase(join(home, 'postgres')) && !env.RECUERDA_SECRET);
   const host = env.HOST || '127.0.0.1';
   const ports = await choosePorts(env, host, say);
   const apiUrl = `http://${reachable(host)}:${ports.api}`;

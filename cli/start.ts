@@ -2,7 +2,8 @@ import { isLoopbackUrl } from '../config';
 import { type ListedCampaign, offerExamples } from './example-campaigns';
 import { runInForeground, say } from './foreground';
 import { homeOf } from './home';
-import type { Stack } from './stack';
+import type { ApiAccess } from './own-api';
+import { type Stack, startStack } from './stack';
 import { rows } from './table';
 
 /**
@@ -17,6 +18,7 @@ export async function start(env: NodeJS.ProcessEnv, root: string): Promise<numbe
     root,
     env,
     farewell: 'Stopped. Your data is kept for the next start.',
+    launch: startStack,
     work: async (stack, signal) => {
       const campaigns = await offerExamples(stack.info, signal);
       say(`\n${overview(stack, home, campaigns)}\n`);
@@ -63,7 +65,7 @@ function mailNote(mailBlocked: string | null, smtpUrl: string): string {
 }
 
 /** A command to be pasted as it is. */
-function enrollCommand({ apiUrl, apiKey }: Stack['info'], campaignId: string): string {
+export function enrollCommand({ apiUrl, apiKey }: ApiAccess, campaignId: string): string {
   const consent = {
     purpose: 'nudges',
     text: 'Yes, you may write to me about this product again.',

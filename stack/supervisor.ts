@@ -47,16 +47,8 @@ export function supervise(options: SupervisedCommand): Supervised {
   function start(): void {
     const startedAt = Date.now();
     let ended = false;
-    const started = spawn(options.command, options.args, {
-      cwd: options.cwd,
-      env: options.env,
-      detached: process.platform !== 'win32',
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    });
+    const started = spawnTied({ ...options, onLine: (line) => onLine(line, name) });
     child = started;
-    for (const stream of [started.stdout, started.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => onLine(line, name));
-    }
     const onEnd = (how: string): void => {
       if (ended) return;
       ended = true;
@@ -89,6 +81,30 @@ export function supervise(options: SupervisedCommand): Supervised {
       if (child !== undefined) await endChild(child, [['SIGTERM', graceMs]]);
     },
   };
+}
+
+/** How to start a Node program that calls `exitWithParent`. */
+export interface TiedCommand {
+  command: string;
+  args: string[];
+  env: NodeJS.ProcessEnv;
+  cwd: string;
+  /** Receives every line it writes. */
+  onLine: (line: string) => void;
+}
+
+/** Starts a Node program in its own process group, tied to this process by the channel that `exitWithParent` watches. */
+export function spawnTied({ command, args, env, cwd, onLine }: TiedCommand): ChildProcess {
+  const child = spawn(command, args, {
+    cwd,
+    env,
+    detached: process.platform !== 'win32',
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream !== null) createInterface({ input: stream }).on('line', onLine);
+  }
+  return child;
 }
 
 /**

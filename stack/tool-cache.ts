@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { access, chmod, constants, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path';
@@ -11,10 +11,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** One line for the person who waits. */
 export type OnProgress = (line: string) => void;
 
-/** One way to get a tool: its name in the error message, and the attempt, which gives a path or throws with the reason. */
-export interface Way {
+/** One way to get a tool: its name in the error message, and the attempt, which gives its path (or paths) or throws with the reason. */
+export interface Way<T = string> {
   name: string;
-  attempt: () => Promise<string>;
+  attempt: () => Promise<T>;
 }
 
 /** How long a connection may take before downloads count as closed, and how long a running one may stand still. */
@@ -34,7 +34,7 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv): string {
 }
 
 /** The ways in order; the first that works wins. Throws one error that names each way with its reason, and how to mend it. */
-export async function firstThatWorks(what: string, ways: Way[], mend: string): Promise<string> {
+export async function firstThatWorks<T>(what: string, ways: Way<T>[], mend: string): Promise<T> {
   const failures: string[] = [];
   for (const way of ways) {
     try {
@@ -263,6 +263,36 @@ async function fetchInTime(url: string, abort = new AbortController()): Promise<
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Where a file is to be had, with a list of sums such as `sha256sum` writes. */
+export interface SummedDownload {
+  url: string;
+  /** Its line for the file ends with the last part of `url`. */
+  sumsUrl: string;
+}
+
+/**
+ * Downloads a file to `destination` and compares its SHA-256 with the published one. Gives up within five seconds when there
+ * is no connection; throws, with no file left behind, when the sum is another.
+ */
+export async function downloadWithSum(
+  { url, sumsUrl }: SummedDownload,
+  destination: string,
+  onProgress: OnProgress,
+): Promise<void> {
+  const name = basename(new URL(url).pathname);
+  const sums = await (await fetchInTime(sumsUrl)).text();
+  const line = sums.split('\n').find((candidate) => candidate.trim().split(/\s+\*?/)[1] === name);
+  const wanted = line?.trim().split(/\s+/)[0]?.toLowerCase();
+  if (wanted === undefined) throw new Error(`${sumsUrl} names no sum for ${name}`);
+  await save(url, destination, onProgress);
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(destination), hash);
+  const found = hash.digest('hex');
+  if (found === wanted) return;
+  await rm(destination, { force: true });
+  throw new Error(`${name} is not the file that was published: its SHA-256 is ${found}, not ${wanted}`);
 }
 
 async function save(url: string, file: string, onProgress: OnProgress): Promise<void> {

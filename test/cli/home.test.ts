@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { emptyHome, homeOf, lockHome, readStackInfo, type StackInfo, secretsOf, writeStackInfo } from '../../cli/home';
+import { emptyHome, homeOf, lockHome, readStackInfo, type StackInfo, writeStackInfo } from '../../cli/home';
+import { secretsOf } from '../../stack/secrets';
 
 let home: string;
 let said: string[];

@@ -19,7 +19,13 @@ export default async function globalSetup(): Promise<void> {
   const tools = { cacheDir: defaultCacheDir(env), path: env.PATH ?? '', env, onProgress };
   const cli = env.RECUERDA_TEMPORAL_CLI;
   const testServer = env.RECUERDA_TEST_SERVER;
-  const postgres = await startPostgres({ dir: join(dir, 'postgres'), port: await freePort(), onProgress, fast: true });
+  const postgres = await startPostgres({
+    dir: join(dir, 'postgres'),
+    port: await freePort(),
+    onProgress,
+    fast: true,
+    maxConnections: 300,
+  });
 
   Object.assign(globalThis, { testPostgres: postgres, testFolder: dir } satisfies SharedByTests);
 

@@ -1,8 +1,6 @@
-import { closeSync, mkdirSync, openSync, renameSync, statSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { writeSync } from 'node:fs';
+import { closeServerLog, openServerLog } from './server-log';
 
-/** A log this big is put aside at the next start, in place of the one put aside before. */
-const PUT_ASIDE_BYTES = 10_000_000;
 /** pino's number for `warn`. */
 const WARN = 40;
 
@@ -24,9 +22,7 @@ export function childOutput(
   show: (line: string) => void,
   onMessage: (message: string) => void,
 ): ChildOutput {
-  mkdirSync(dirname(file), { recursive: true });
-  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > PUT_ASIDE_BYTES) renameSync(file, `${file}.old`);
-  let fd: number | undefined = openSync(file, 'a', 0o600);
+  let fd: number | undefined = openServerLog(file);
   let last = '';
   return {
     onLine: (line) => {
@@ -40,7 +36,7 @@ export function childOutput(
       show(`${name}: ${shown}`);
     },
     close: () => {
-      if (fd !== undefined) closeSync(fd);
+      if (fd !== undefined) closeServerLog(fd);
       fd = undefined;
     },
   };

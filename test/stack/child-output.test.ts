@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { childOutput } from '../../cli/child-output';
+import { childOutput } from '../../stack/child-output';
 
 let dir: string;
 beforeEach(() => {
