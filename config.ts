@@ -95,6 +95,8 @@ export interface Config {
   temporalTls: TemporalTls | null;
   /** Sent with every call, as Temporal Cloud wants it; null: none. */
   temporalApiKey: string | null;
+  /** As which version of which worker deployment this worker takes tasks; null: versioning is off. */
+  deployment: { name: string; buildId: string } | null;
   smtp: Readonly<Record<Stream, SmtpSettings>>;
   /** Why no mail may leave, in words for an operator; null when it may. */
   mailBlocked: string | null;
@@ -170,6 +172,7 @@ export function readConfig(given: Readonly<Record<string, string | undefined>>):
     temporalNamespace: env.TEMPORAL_NAMESPACE || 'default',
     temporalTls: temporalTls(env, faults),
     temporalApiKey: env.TEMPORAL_API_KEY || null,
+    deployment: deployment(env, faults),
     smtp,
     mailBlocked: deadLinks(smtp, publicUrl),
     replyAddress: mailbox(env, 'RECUERDA_REPLY_ADDRESS', faults),
@@ -332,6 +335,24 @@ function pem(env: Env, name: string, label: 'CERTIFICATE' | 'PRIVATE KEY', fault
 function ofStream(env: Env, name: string, stream: Stream): [value: string, name: string] {
   const own = `${name}_${stream.toUpperCase()}`;
   return env[own] ? [env[own], own] : [env[name] ?? '', name];
+}
+
+/** What the engine takes as the name of a deployment; in a build id dots are allowed too. */
+const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+const BUILD_ID = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/;
+
+function deployment(env: Env, faults: string[]): Config['deployment'] {
+  const { RECUERDA_DEPLOYMENT: name = '', RECUERDA_BUILD_ID: buildId = '' } = env;
+  if (name === '' && buildId === '') return null;
+  if (name === '') faults.push('RECUERDA_DEPLOYMENT must be set together with RECUERDA_BUILD_ID');
+  else if (!DEPLOYMENT_NAME.test(name)) {
+    faults.push('RECUERDA_DEPLOYMENT must be a name of at most 64 letters, digits, - and _');
+  }
+  if (buildId === '') faults.push('RECUERDA_BUILD_ID must be set together with RECUERDA_DEPLOYMENT');
+  else if (!BUILD_ID.test(buildId)) {
+    faults.push('RECUERDA_BUILD_ID must have at most 64 letters, digits, dots, -, _ and +');
+  }
+  return { name, buildId };
 }
 
 function smtpSettings(env: Env, faults: string[]): Record<Stream, SmtpSettings> {

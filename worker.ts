@@ -11,6 +11,7 @@ import { type Carrier, createCarrier } from './mail/deliver/connections';
 import { createSigner } from './mail/deliver/signing';
 import { createUnderstand, createUnderstandEvent } from './mail/receive/understand';
 import { createTemporalClient, temporalOptions } from './temporal/client';
+import { tellWhetherCurrent } from './temporal/deployment';
 import { runInbound } from './temporal/inbound';
 import { createJourneys } from './temporal/journeys';
 import type { Log } from './temporal/log';
@@ -72,6 +73,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
           activities: createActivities({ ...depsOf(config, db, exit), stopping: reconciling.signal }),
           shutdownGraceTime: SHUTDOWN_GRACE_MS,
           maxHeartbeatThrottleInterval: HEARTBEAT_THROTTLE_MS,
+          ...versioningOptions(config),
           // Transactional mail brings its own workflows along, so that no backlog of journeys stands before it (promise P8).
           ...(stream === null || stream === 'transactional' ? workflowOptions(bundle) : {}),
           ...(stream === null ? {} : mailOptions(config, stream)),
@@ -84,6 +86,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
   }
 
   const runs = workers.map((worker) => worker.run());
+  if (config.deployment !== null) await tellWhetherCurrent(client, config.temporalNamespace, config.deployment, log);
   const stop = () => {
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
@@ -156,6 +159,25 @@ function exitOf(config: Config, stream: Stream): StreamExit {
 function depsOf(config: Config, db: Db, exit: StreamExit | null) {
   const { publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, frequencyCap, mailBlocked } = config;
   return { db, exit, publicUrl, replyAddress, tokenKeys, addressKeys, timeFactor, frequencyCap, mailBlocked };
+}
+
+/**
+ * With a deployment, the version that every Worker of this process is. All of them, since a task goes to the current version of
+ * its queue's deployment, that of an activity too.
+ *
+ * Every workflow type is AUTO_UPGRADE: a task goes to what is current at that time, so that nothing depends on workers of a
+ * former release. Pinned, a sleeping run would need its own release running for up to 90 days, and where that is gone it
+ * would hang. The price is that its code must replay runs that the former release began (docs/versioning.md).
+ */
+function versioningOptions({ deployment }: Config): Pick<WorkerOptions, 'workerDeploymentOptions'> {
+  if (deployment === null) return {};
+  return {
+    workerDeploymentOptions: {
+      version: { deploymentName: deployment.name, buildId: deployment.buildId },
+      useWorkerVersioning: true,
+      defaultVersioningBehavior: 'AUTO_UPGRADE',
+    },
+  };
 }
 
 function workflowOptions(bundle: { codePath: string } | undefined): Partial<WorkerOptions> {

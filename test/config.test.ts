@@ -27,6 +27,18 @@ test('what is set is read, what is not has its default, and nothing can change i
   expect(Object.isFrozen(config)).toBe(true);
 });
 
+test('a deployment has a name and a build, or is none', () => {
+  const read = (name: string, build: string) =>
+    readConfig({ ...SOUND, RECUERDA_DEPLOYMENT: name, RECUERDA_BUILD_ID: build });
+  expect(read('', '').deployment).toBeNull();
+  expect(read('recuerda', '0.2.0-3f2a9c1').deployment).toEqual({ name: 'recuerda', buildId: '0.2.0-3f2a9c1' });
+  expect(() => read('recuerda', '')).toThrow('RECUERDA_BUILD_ID must be set together with RECUERDA_DEPLOYMENT');
+  expect(() => read('', '0.2.0')).toThrow('RECUERDA_DEPLOYMENT must be set together with RECUERDA_BUILD_ID');
+  // The engine keeps dots and colons to itself.
+  expect(() => read('shop.mail', 'a')).toThrow('RECUERDA_DEPLOYMENT must be a name');
+  expect(() => read('shop', 'a:b')).toThrow('RECUERDA_BUILD_ID must have');
+});
+
 test('every fault is named, not only the first, and no value is quoted', () => {
   const faulty = {
     ...SOUND,

@@ -49,6 +49,7 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     temporalNamespace: 'default',
     temporalTls: null,
     temporalApiKey: null,
+    deployment: null,
     smtp: smtpForTests(sink.url),
     mailBlocked: null,
     replyAddress: null,

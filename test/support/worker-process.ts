@@ -21,10 +21,14 @@ export interface WorkerSettings {
   smtpUrl: string;
   smtpConnections?: number;
   timeFactor?: number;
+  /** File of its workflow code; otherwise the bundle that the test run has made. */
+  bundle?: string;
+  /** Worker deployment versioning. */
+  deployment?: { name: string; buildId: string };
 }
 
 const ROOT = join(__dirname, '..', '..');
-const START_MS = 40_000;
+const START_MS = 120_000;
 const STOP_MS = 20_000;
 
 /**
@@ -37,13 +41,15 @@ export async function startWorkerProcess(settings: WorkerSettings): Promise<Work
     cwd: ROOT,
     env: {
       PATH: process.env.PATH,
-      TEST_WORKFLOW_BUNDLE: process.env.TEST_WORKFLOW_BUNDLE,
+      TEST_WORKFLOW_BUNDLE: settings.bundle ?? process.env.TEST_WORKFLOW_BUNDLE,
       DATABASE_URL: settings.databaseUrl,
       TEMPORAL_ADDRESS: settings.temporalAddress,
       SMTP_URL: settings.smtpUrl,
       RECUERDA_PUBLIC_URL: 'http://localhost:3000',
       RECUERDA_SMTP_CONNECTIONS: String(settings.smtpConnections ?? 5),
       RECUERDA_TIME_FACTOR: String(settings.timeFactor ?? 1),
+      RECUERDA_DEPLOYMENT: settings.deployment?.name,
+      RECUERDA_BUILD_ID: settings.deployment?.buildId,
       RECUERDA_ADDRESS_KEYS: keyList(TEST_ADDRESS_KEYS),
       RECUERDA_TOKEN_KEYS: keyList(TEST_TOKEN_KEYS),
     },
