@@ -86,7 +86,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
   }
 
   const runs = workers.map((worker) => worker.run());
-  if (config.deployment !== null) await tellWhetherCurrent(client, config.temporalNamespace, config.deployment, log);
+  if (config.deployment !== null) void tellWhetherCurrent(client, config.temporalNamespace, config.deployment, log);
   const stop = () => {
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();

@@ -10,6 +10,7 @@ import type { EvidenceKeyOptions } from './evidence-key';
 import type { ImportOptions } from './import';
 import type { InboxOptions } from './inbox';
 import type { KeyOptions } from './keys';
+import type { HistoryOptions } from './replay';
 import type { ReplayOptions } from './replay-journal';
 import type { UnsealOptions } from './unseal-evidence';
 import type { UserOptions } from './users';
@@ -84,6 +85,15 @@ function commands(env: NodeJS.ProcessEnv): Command {
     .action(async () => {
       const { runMigrate }: typeof import('./migrate') = require('./migrate');
       await runMigrate(env);
+    });
+  program
+    .command('replay')
+    .description('before a deploy: replay runs that the engine has recorded with the workflow code of this release')
+    .option('--query <query>', 'which runs, as a visibility query; otherwise some of every type, state and age')
+    .option('--limit <number>', 'how many at most', '500')
+    .action(async (options: HistoryOptions) => {
+      const { runReplay }: typeof import('./replay') = require('./replay');
+      process.exitCode = await runReplay(env, options, process.stdout);
     });
   program
     .command('replay-journal')
