@@ -32,6 +32,9 @@ import { door, eventually } from '../support/waiting';
 // P11. Histories of every released version lie in test/replay/<version>/ and must replay with today's workflow code. Those
 // of the version that is being made are recorded by this very test: RECORD_HISTORIES=<version> npx jest test/workflows/replay
 
+// Some forty runs, one after another.
+jest.setTimeout(600_000);
+
 const REPLAY = join(__dirname, '..', 'replay');
 
 let engine: Engine;
