@@ -9,12 +9,16 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** Clones the template. Call `drop` when done; it fails if the test left connections open. */
-export async function createTestDatabase(maxConnections = 20): Promise<TestDatabase> {
+/**
+ * Clones the template. Call `drop` when done; it fails if the test left connections open.
+ *
+ * @param template `template1` for an empty one, without our tables
+ */
+export async function createTestDatabase(maxConnections = 20, template = 'recuerda'): Promise<TestDatabase> {
   const serverUrl = process.env.TEST_POSTGRES_URL;
   if (serverUrl === undefined) throw new Error('TEST_POSTGRES_URL is set by test/support/global-setup.ts');
   const name = `test_${randomBytes(6).toString('hex')}`;
-  await admin(serverUrl, `create database ${name} template recuerda`);
+  await admin(serverUrl, `create database ${name} template ${template}`);
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   const db = createDb({ url: url.href, maxConnections, onError: () => {} });
