@@ -1,0 +1,15 @@
+import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+/**
+ * The folder of one run: the one that was asked for, new or empty, or one of its own.
+ *
+ * @throws Error where there is something in it: what an earlier run left would be audited with this one
+ */
+export async function homeFor(wanted: string | undefined, prefix: string): Promise<string> {
+  if (wanted === undefined) return await mkdtemp(path.join(tmpdir(), prefix));
+  await mkdir(wanted, { recursive: true });
+  if ((await readdir(wanted)).length > 0) throw new Error(`${wanted} is not empty: give each run a folder of its own`);
+  return wanted;
+}
