@@ -56,16 +56,28 @@ export const Sender = Type.Object(
   { additionalProperties: false },
 );
 
+const MAIL = {
+  subject: Text('Subject line; Liquid.', 400),
+  mjml: Type.String({ minLength: 1, maxLength: 200_000, description: 'The body as MJML; Liquid inside.' }),
+  text: Type.Optional(
+    Type.String({
+      maxLength: 100_000,
+      description: 'The plain-text part; Liquid. Made from the HTML when it is left out.',
+    }),
+  ),
+};
+
 export const Step = Type.Object(
   {
-    subject: Text('Subject line; Liquid.', 400),
-    mjml: Type.String({ minLength: 1, maxLength: 200_000, description: 'The body as MJML; Liquid inside.' }),
-    text: Type.Optional(
+    key: Type.Optional(
       Type.String({
-        maxLength: 100_000,
-        description: 'The plain-text part; Liquid. Made from the HTML when it is left out.',
+        pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$',
+        description:
+          'Your name for this mail, which it keeps in later versions, wherever it stands there and whatever it says by then: by it, nobody who is moved to another version gets a mail twice.',
+        examples: ['trade-in-offer'],
       }),
     ),
+    ...MAIL,
   },
   { additionalProperties: false },
 );
@@ -135,7 +147,7 @@ export const MAX_BUYER_STEPS = 5;
 
 export const BuyerStep = Type.Object(
   {
-    ...Step.properties,
+    ...MAIL,
     kind: Type.Enum(BUYER_STEP_KINDS, {
       description:
         '`thanks` (the first one only) goes to every buyer, as transactional mail, and must offer nothing. The others are marketing.',

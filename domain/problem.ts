@@ -40,4 +40,7 @@ export type ProblemCode =
   | 'idempotency-in-progress'
   | 'payload-too-large'
   | 'unsupported-media-type'
+  | 'steps-unclear'
+  | 'dry-run-stale'
+  | 'migration-running'
   | 'unavailable';

@@ -90,6 +90,7 @@ function stepsProblems(steps: unknown): PublishProblem[] {
     const pointer = `/steps/${index}`;
     return [...asProblems(stepCheck.Errors(step), step, pointer), ...subjectProblems(step, pointer)];
   });
+  problems.push(...keyProblems(steps));
   if (steps.length > MAX_STEPS) {
     const extra = steps.length - MAX_STEPS;
     problems.push({
@@ -98,6 +99,18 @@ function stepsProblems(steps: unknown): PublishProblem[] {
     });
   }
   return problems;
+}
+
+/** A key names one mail. */
+function keyProblems(steps: readonly unknown[]): PublishProblem[] {
+  const keys = steps.map((step) => (step as { key?: unknown } | null)?.key);
+  return keys.flatMap((key, index) => {
+    const first = keys.indexOf(key);
+    if (typeof key !== 'string' || first === index) return [];
+    return [
+      { pointer: `/steps/${index}/key`, detail: `step ${first} has the key "${key}" too: give each mail its own` },
+    ];
+  });
 }
 
 function subjectProblems(step: unknown, pointer: string): PublishProblem[] {
