@@ -15,6 +15,7 @@ import { tellWhetherCurrent } from './temporal/deployment';
 import { runInbound } from './temporal/inbound';
 import { createJourneys } from './temporal/journeys';
 import type { Log } from './temporal/log';
+import { runMigrations } from './temporal/migrations';
 import { runReconciler } from './temporal/reconciler';
 import { registerSearchAttributes } from './temporal/search-attributes';
 import { createPostWebhook } from './temporal/webhook-post';
@@ -127,12 +128,13 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     },
     reconciling.signal,
   );
+  const migrations = runMigrations({ db, log, timeFactor: config.timeFactor }, reconciling.signal);
   const finished = Promise.all(runs)
     .then(() => {})
     .finally(async () => {
       // One that fails takes the others down, so that whoever started this process notices and starts it again.
       stop();
-      await Promise.allSettled([...runs, reconciler, inbound, webhooks]);
+      await Promise.allSettled([...runs, reconciler, inbound, webhooks, migrations]);
       await journeys.settled();
       await journal?.close();
       await cleanUp();

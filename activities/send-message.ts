@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
 import { recordFault, resumeAfterProbe } from '../db/breaker';
+import { versionOf } from '../db/campaigns';
 import { type Db, inTransaction } from '../db/client';
 import {
   type Claim,
@@ -18,17 +19,11 @@ import {
 import { referralCodeOf } from '../db/referrals';
 import { softBounceIn } from '../db/soft-bounces';
 import { bounce } from '../db/stops';
-import {
-  type CompiledStep,
-  cadenceBefore,
-  contentOf,
-  endStep,
-  type PublishedCampaign,
-  partiesOf,
-} from '../domain/campaign';
+import { type CompiledStep, cadenceBefore, contentOf, type PublishedCampaign, partiesOf } from '../domain/campaign';
 import { deferUntil } from '../domain/deferral';
 import { countedAs, countedSince, type FrequencyCap } from '../domain/frequency';
 import type { SendingLimits } from '../domain/limits';
+import { endPosition, stepAt } from '../domain/plan';
 import { nextOpening, type PlanningClock, planDue } from '../domain/planner';
 import type { TokenKey } from '../domain/signed-token';
 import { type Stream, streamOfStep } from '../domain/streams';
@@ -117,7 +112,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
     const token = randomUUID();
     const identity = identityOf(sending, exit);
     const cap = capOf(deps, exit.stream, now);
-    const claimed = await claim(db, { ...key, messageId: identity.messageId, token, cap, now });
+    const claimed = await claim(db, { ...key, messageId: identity.messageId, token, moves: touch.moves, cap, now });
     if (claimed === null) return 'refused';
     let message: ComposedMessage;
     let signed: Buffer;
@@ -175,7 +170,7 @@ async function compose(
   { stream }: StreamExit,
   identity: MailIdentity,
 ): Promise<ComposedMessage> {
-  const content = contentOf(campaign, touch.journey, step);
+  const content = contentOf(campaign, touch.journey, stepAt(touch.plan, step));
   if (content === undefined) throw new Error(`campaign version without step ${step}`);
   const { enrollmentId, campaignId, addressHash, lead } = touch;
   const locale = lead.locale ?? campaign.definition.locale;
@@ -190,7 +185,7 @@ async function compose(
     consentSource: touch.consentSource,
     consentCapturedAt: touch.consentCapturedAt,
     step,
-    stepCount: campaign.steps.length,
+    stepCount: touch.plan?.length ?? campaign.steps.length,
     unsubscribeUrl: `${deps.publicUrl}/u/${token}`,
     identity,
     stream,
@@ -340,7 +335,11 @@ export async function advance(
       now,
     }),
   );
-  return await answerFrom(sending, moved, following >= endStep(campaign, touch.journey) ? 'late-answer' : 'cadence');
+  return await answerFrom(
+    sending,
+    moved,
+    following >= endPosition(touch.plan, campaign, touch.journey) ? 'late-answer' : 'cadence',
+  );
 }
 
 /** Counts a mailbox that is full, or can't be reached, as a soft bounce. @returns whether that has ended its enrollments */
@@ -363,11 +362,11 @@ async function answerFrom(sending: Sending, moved: Moved | null, reason: WaitRea
 }
 
 /** The row's own word on what comes next, after it was moved on (or was stopped meanwhile). */
-async function answerFromRow({ deps, touch, campaign, limits }: Sending, reason: WaitReason): Promise<Attempt> {
+async function answerFromRow({ deps, touch, limits }: Sending, reason: WaitReason): Promise<Attempt> {
   const fresh = await untilRecorded(() => loadTouch(deps.db, touch.enrollmentId));
   if (fresh === null) return { kind: 'concluded', outcome: 'erased', step: touch.step };
   if (fresh.outcome !== null) return { kind: 'concluded', outcome: fresh.outcome, step: fresh.step };
-  return next(fresh, campaign, reason, limits);
+  return next(fresh, await versionOf(deps.db, fresh.campaignId, fresh.version), reason, limits);
 }
 
 export function next(
@@ -381,7 +380,7 @@ export function next(
     kind: 'next',
     step: touch.step,
     dueAt: Math.min(touch.nextDueAt.getTime(), touch.infoDueAt?.getTime() ?? Number.POSITIVE_INFINITY),
-    route: routeOf({ ...touch, steps: endStep(campaign, touch.journey), infoAgain }, limits),
+    route: routeOf({ ...touch, steps: endPosition(touch.plan, campaign, touch.journey), infoAgain }, limits),
     reason,
   };
 }

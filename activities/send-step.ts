@@ -5,9 +5,9 @@ import { advancePast, loadTouch, postpone, settle, type Touch } from '../db/ledg
 import { currentLimits } from '../db/limits';
 import { holdWhilePaused } from '../db/pauses';
 import { stopEnrollments } from '../db/stops';
-import { endStep } from '../domain/campaign';
 import { countedAs, freeAt } from '../domain/frequency';
 import type { Outcome } from '../domain/outcomes';
+import { endPosition } from '../domain/plan';
 import { nextOpening } from '../domain/planner';
 import type { SendStepInput, SendStepResult } from '../workflows/contract';
 import { withHeartbeat } from './heartbeat';
@@ -61,7 +61,7 @@ async function touchOnce(deps: SendMessageDeps, input: SendStepInput, cancelled:
     );
   }
   const campaign = await versionOf(db, touch.campaignId, touch.version);
-  const end = endStep(campaign, touch.journey);
+  const end = endPosition(touch.plan, campaign, touch.journey);
   if (touch.step > input.step) return next(touch, campaign, touch.step === end ? 'late-answer' : 'cadence', limits);
 
   if (touch.infoDueAt !== null && touch.infoDueAt <= now) {
@@ -179,6 +179,8 @@ async function exhaust(db: Db, touch: Touch, now: Date): Promise<Attempt> {
     outcome: 'exhausted',
     // Who asks again at this very moment moves it away, and is not ended.
     dueBy: now,
+    // Who is moved to another version at this very moment may have mails ahead again.
+    moves: touch.moves,
     detail: { by: 'journey' },
     byJourney: true,
     now,

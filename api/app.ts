@@ -16,6 +16,7 @@ import { problemPage } from './pages/problem';
 import { type ApiProblemCode, PROBLEMS, ProblemSchema, problemOf, sendProblem } from './problems';
 import { allowOrigins, protectAnswers } from './protection';
 import { auditRoutes } from './routes/audit';
+import { campaignMigrationRoutes } from './routes/campaign-migrations';
 import { campaignPreviewRoutes } from './routes/campaign-previews';
 import { campaignRoutes } from './routes/campaigns';
 import { confirmationRoutes } from './routes/confirmations';
@@ -126,6 +127,7 @@ export async function buildApp(options: AppOptions): Promise<Api> {
       // Every file of routes under /v1 is called here. Their paths are relative to it; keys and idempotency are dealt with.
       campaignRoutes(v1, options);
       campaignPreviewRoutes(v1, options);
+      campaignMigrationRoutes(v1, options);
       testSendRoutes(v1, options);
       enrollmentRoutes(v1, options);
       formRoutes(v1, options);

@@ -180,6 +180,23 @@ export const PROBLEMS: Readonly<Record<ApiProblemCode, ProblemKind>> = {
     title: 'The body is of a type that is not taken here',
     about: 'Send `Content-Type: application/json`, or what the reference of this address names.',
   },
+  'steps-unclear': {
+    status: 409,
+    title: 'It can not be told which steps are the same mail',
+    about:
+      'Each version has a step that the other lacks, and without a `key` in both nobody but you knows whether one is the other rewritten. Say it with `fromVersion` and `steps`; `errors` names the steps.',
+  },
+  'dry-run-stale': {
+    status: 409,
+    title: 'The dry run does not hold any more',
+    about:
+      'A migration takes a finished dry run of the last 24 hours, once, and only while no version was published and no leads were moved since. Make another dry run and look at it.',
+  },
+  'migration-running': {
+    status: 409,
+    title: 'Leads of this campaign are being moved already',
+    about: 'One migration of a campaign runs at a time. Wait for its end, or cancel it.',
+  },
   'internal-error': {
     status: 500,
     title: 'Something went wrong on our side',

@@ -102,6 +102,8 @@ function sentenceOf({ kind, step, detail }: LeadEvent): string {
       return typeof detail.as === 'string'
         ? `Reopened ${viaText(detail.via)}: it goes on as enrollment ${detail.as}.`
         : `Goes on after enrollment ${detail.from}, ${viaText(detail.via)}. What comes next is due at ${detail.dueAt}.`;
+    case 'moved':
+      return `Moved from version ${detail.from} of the campaign to version ${detail.to}. What comes next is due at ${detail.dueAt}.`;
     case 'left-ended':
       return 'The salespeople have seen the answer and leave it at that.';
     case 'erased':

@@ -27,6 +27,7 @@ export type EventKind =
   | 'privacy-request'
   | 'snoozed'
   | 'reopened'
+  | 'moved'
   | 'left-ended'
   | 'confirmed'
   | 'suppression-lifted'

@@ -2,9 +2,9 @@ import { type SqlBool, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import type { AddressKey } from '../domain/address-hash';
 import type { RatedKind, SendingFault } from '../domain/breaker';
-import { endStep } from '../domain/campaign';
 import type { Classification, InboundKind, MatchedBy } from '../domain/inbound';
 import { type Consequence, consequencesOf, REVIEW_DAYS, type Understood } from '../domain/inbound-actions';
+import { endPosition } from '../domain/plan';
 import { recordFault } from './breaker';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
@@ -343,6 +343,7 @@ async function waitForReturn(work: Work, until: string): Promise<void> {
       'e.journey',
       'e.campaign_id',
       'e.version',
+      'e.plan',
       'e.step',
       'e.next_due_at',
       'e.enrolled_at',
@@ -359,7 +360,12 @@ async function waitForReturn(work: Work, until: string): Promise<void> {
     const { definition } = published;
     const zone = row.time_zone ?? definition.timeZone;
     const back = DateTime.fromISO(until, { zone }).startOf('day');
-    if (!back.isValid || row.step >= endStep(published, row.journey) || row.next_due_at >= back.toJSDate()) continue;
+    if (
+      !back.isValid ||
+      row.step >= endPosition(row.plan, published, row.journey) ||
+      row.next_due_at >= back.toJSDate()
+    )
+      continue;
     const dueAt = openingAt(row, definition, back.toJSDate(), deps.timeFactor);
     await giveBackSlots(tx, sql<SqlBool>`e.id = ${row.id}`, now);
     await tx

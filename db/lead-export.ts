@@ -164,7 +164,10 @@ export async function exportLead(db: Db, leadId: string, timeFactor: number, now
         .selectFrom('message as m')
         .innerJoin('enrollment as e', 'e.id', 'm.enrollment_id')
         .innerJoin('campaign_version as v', (join) =>
-          join.onRef('v.campaign_id', '=', 'e.campaign_id').onRef('v.version', '=', 'e.version'),
+          join
+            .onRef('v.campaign_id', '=', 'e.campaign_id')
+            // What it said stands in the version that the lead was in when it went out.
+            .on('v.version', '=', sql<number>`coalesce((e.plan->(m.step::int)->>'version')::int, e.version)`),
         )
         .select((eb) => [
           'm.enrollment_id as enrollmentId',
@@ -176,7 +179,9 @@ export async function exportLead(db: Db, leadId: string, timeFactor: number, now
           'm.code',
           'm.report',
           // A buyer's steps begin with 0 only where the first of them is the thanks.
-          sql<string | null>`case when e.journey = 'lead' then v.steps->(m.step::int)->>'subject'
+          sql<
+            string | null
+          >`case when e.journey = 'lead' then v.steps->coalesce((e.plan->(m.step::int)->>'step')::int, m.step)->>'subject'
             else v.after_purchase->(m.step - (v.definition->'afterPurchase'->'steps'->0->>'kind' is distinct from 'thanks')::int)
                  ->>'subject' end`.as('subject'),
         ])

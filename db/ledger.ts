@@ -2,6 +2,7 @@ import { type CompiledQuery, type Selectable, sql } from 'kysely';
 import { countedAs } from '../domain/frequency';
 import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
+import type { Plan } from '../domain/plan';
 import { type Suppression, suppressionOf } from './addresses';
 import { type Db, PREPARED } from './client';
 import type { EnrollmentTable, MarketingBasis, MessageState } from './schema';
@@ -18,6 +19,10 @@ export interface Touch {
   orderId: string | null;
   campaignId: string;
   version: number;
+  /** What its positions are; null where it was never moved to another version. `step` is a position. */
+  plan: Plan | null;
+  /** How often it was moved. */
+  moves: number;
   step: number;
   nextDueAt: Date;
   infoCopies: number;
@@ -93,6 +98,8 @@ function compileTouch(db: Db) {
       'e.basis',
       'e.campaign_id',
       'e.version',
+      'e.plan',
+      'e.moves',
       'e.step',
       'e.next_due_at',
       'e.info_copies',
@@ -155,6 +162,8 @@ function touchOf(enrollmentId: string, row: TouchRow & { email: string; address_
     orderId: row.order_id,
     campaignId: row.campaign_id,
     version: row.version,
+    plan: row.plan,
+    moves: row.moves,
     step: row.step,
     nextDueAt: row.next_due_at,
     infoCopies: row.info_copies,
@@ -205,6 +214,8 @@ export interface Claim extends MessageKey {
   messageId: string;
   /** Identifies this attempt; whoever takes the claim over brings another, and this one's gate then refuses. */
   token: string;
+  /** How often the enrollment had been moved to another version when its content was looked up. */
+  moves: number;
   /** Of marketing mail, where a cap is set: no more than this many to the person since then, this one included. */
   cap?: { mails: number; since: Date } | null;
   now: Date;
@@ -212,14 +223,14 @@ export interface Claim extends MessageKey {
 
 /**
  * Takes a message for sending, if nothing forbids it at this moment: address not suppressed, campaign and enrollment not
- * paused, not ended, this very step due, consent given. The thanks for an order ignore objections, and what rests on a soft
+ * paused, not ended, not moved to another version meanwhile, this very step due, consent given. The thanks for an order ignore objections, and what rests on a soft
  * opt-in respects exclusion lists. One statement; what it found stays true until it commits. Under a frequency cap it locks the
  * address exclusively, and counts itself there.
  *
  * @returns null when refused; `whyRefused` tells why
  */
 export async function claim(db: Db, request: Claim): Promise<{ attempts: number; firstClaimedAt: Date } | null> {
-  const { enrollmentId, step, copy, messageId, token, cap = null, now } = request;
+  const { enrollmentId, step, copy, messageId, token, moves, cap = null, now } = request;
   const key = countedAs(enrollmentId, step);
   const due =
     copy === 0
@@ -245,7 +256,7 @@ export async function claim(db: Db, request: Claim): Promise<{ attempts: number;
       for share
     ), e as materialized (
       select e.id from enrollment e
-      where e.id = ${enrollmentId} and e.outcome is null and e.paused_at is null and ${due}
+      where e.id = ${enrollmentId} and e.outcome is null and e.paused_at is null and e.moves = ${moves} and ${due}
         -- A doubtful message holds nudges back, not the information that was asked for.
         and (${step} = 0 or e.review_since is null) and exists (select from c)
       for no key update of e

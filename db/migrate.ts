@@ -3,8 +3,14 @@ import type { Db } from './client';
 import * as spine from './migrations/0001-spine';
 import * as mail from './migrations/0002-mail';
 import * as people from './migrations/0003-people';
+import * as campaignMigrations from './migrations/0004-campaign-migrations';
 
-const MIGRATIONS: Record<string, Migration> = { '0001-spine': spine, '0002-mail': mail, '0003-people': people };
+const MIGRATIONS: Record<string, Migration> = {
+  '0001-spine': spine,
+  '0002-mail': mail,
+  '0003-people': people,
+  '0004-campaign-migrations': campaignMigrations,
+};
 
 /**
  * Brings the database to this release's schema; safe to run from several processes at once and when there is nothing to do.

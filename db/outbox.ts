@@ -22,7 +22,8 @@ export interface StartableJourney {
 
 const startable = sql`e.id as "enrollmentId", e.journey, e.campaign_id as "campaignId", e.step, e.fairness_key as "fairnessKey",
   e.priority, e.info_due_at is not null as "infoAgain",
-  (select case when e.journey = 'lead' then jsonb_array_length(v.steps)
+  (select case when e.plan is not null then jsonb_array_length(e.plan)
+               when e.journey = 'lead' then jsonb_array_length(v.steps)
                -- Without a thanks, its first mail is step 1 (domain/campaign.ts, firstBuyerStep).
                else coalesce(jsonb_array_length(v.after_purchase), 0)
                     + (v.definition #>> '{afterPurchase,steps,0,kind}' is distinct from 'thanks')::int end

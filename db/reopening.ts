@@ -158,7 +158,7 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
   const published = await versionOf(tx, old.campaign_id, old.version);
   const { definition, steps } = published;
   const { step, dueAt } = await nextTouch(tx, old, definition, timeFactor);
-  if (step >= steps.length) {
+  if (step >= (old.plan ?? steps).length) {
     throw new Problem('not-reopenable', 'every step of the campaign was sent: there is nothing to go on with');
   }
   const agreedAt = await stillAgreed(tx, known.address_hash, old);
@@ -174,6 +174,7 @@ export async function reopenIn(tx: Tx, reopening: Reopening): Promise<{ enrollme
       id,
       campaign_id: old.campaign_id,
       version: old.version,
+      plan: old.plan === null ? null : JSON.stringify(old.plan),
       lead_id: old.lead_id,
       address_hash: old.address_hash,
       requested_at: old.requested_at,

@@ -6,7 +6,9 @@ import type { Classification, InboundKind, MatchedBy, ProviderEvent, RequestKind
 import type { ReportKind } from '../domain/inbound-actions';
 import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
+import type { Plan } from '../domain/plan';
 import type { Scope } from '../domain/scopes';
+import type { StepMatching } from '../domain/step-matching';
 import type { Stream } from '../domain/streams';
 import type { JournalEntry } from './journal';
 
@@ -102,6 +104,42 @@ export interface EnrollmentTable {
   basis: Defaulted<MarketingBasis | null>;
   source: JSONColumnType<RequestSource> | null;
   referral_code: Defaulted<string | null>;
+  /** What its positions are; null where it was never moved to another version. */
+  plan: JSONColumnType<Plan> | null;
+  /** How often it was moved to another version. */
+  moves: Defaulted<number>;
+}
+
+/** Moving running leads to another version, or a dry run of it. */
+export interface CampaignMigrationTable {
+  id: string;
+  campaign_id: string;
+  to_version: number;
+  from_version: number | null;
+  /** What became of steps of `from_version`, as its author says. */
+  given: JSONColumnType<Record<string, number | null>>;
+  matching: JSONColumnType<MatchedVersion[]>;
+  names_source: boolean;
+  dry_run: boolean;
+  dry_run_id: string | null;
+  latest_version: number;
+  state: Defaulted<'running' | 'completed' | 'cancelled'>;
+  created_at: Date;
+  finished_at: Defaulted<Date | null>;
+}
+
+/** Which steps of a version were taken for which of the new one. */
+export type MatchedVersion = { fromVersion: number } & Pick<StepMatching, 'pairs' | 'deleted' | 'added'>;
+
+export interface CampaignMigrationLeadTable {
+  migration_id: string;
+  enrollment_id: string;
+  not_before: Defaulted<Date | null>;
+  result: Defaulted<'moved' | 'refused' | 'ended' | 'already-there' | null>;
+  because: Defaulted<string | null>;
+  changes: Defaulted<string[]>;
+  detail: JSONColumnType<Record<string, unknown>> | null;
+  at: Defaulted<Date | null>;
 }
 
 /** Where a request came from: how people found the shop, as far as its pages told. */
@@ -659,6 +697,8 @@ export interface Database {
   address: AddressTable;
   campaign: CampaignTable;
   campaign_version: CampaignVersionTable;
+  campaign_migration: CampaignMigrationTable;
+  campaign_migration_lead: CampaignMigrationLeadTable;
   lead: LeadTable;
   enrollment: EnrollmentTable;
   message: MessageTable;

@@ -72,13 +72,20 @@ export async function campaignStats(db: Db, campaignId: string, now: Date): Prom
             .select(sql<number>`coalesce(max(jsonb_array_length(v.steps)), 0)`.as('steps'))
             .whereRef('v.campaign_id', '=', 'c.id')
             .as('steps'),
+          // Who was moved to another version may get more mails than any version has.
+          eb
+            .selectFrom('enrollment as e')
+            .select(sql<number>`coalesce(max(jsonb_array_length(e.plan)), 0)`.as('planned'))
+            .whereRef('e.campaign_id', '=', 'c.id')
+            .where('e.plan', 'is not', null)
+            .as('planned'),
         ])
         .where('c.id', '=', campaignId)
         .executeTakeFirst();
       if (campaign === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
       const enrollments = await enrollmentCounts(tx, campaignId, now);
       const leads = tally(
-        campaign.steps ?? 0,
+        Math.max(campaign.steps ?? 0, campaign.planned ?? 0),
         campaign.paused_at !== null,
         enrollments,
         await messageCounts(tx, campaignId),
@@ -107,7 +114,7 @@ async function enrollmentCounts(tx: Tx, campaignId: string, now: Date): Promise<
       select version, jsonb_array_length(steps) as steps from campaign_version where campaign_id = ${campaignId}
     )
     select e.outcome, e.step, e.step - 1 + (m.step is not null)::int as last,
-           e.outcome is null and e.step >= v.steps as complete,
+           e.outcome is null and e.step >= coalesce(jsonb_array_length(e.plan), v.steps) as complete,
            e.outcome is null and e.paused_at is not null as paused,
            e.outcome is null and e.next_due_at <= ${now} as due,
            count(*)::int as count

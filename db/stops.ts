@@ -28,6 +28,8 @@ export interface Stop {
   happenedAt?: Date | undefined;
   /** Only enrollments that are due by then: one that was moved away meanwhile goes on. */
   dueBy?: Date;
+  /** Only one that has been moved to another version just as often: what it was looked at under is its version still. */
+  moves?: number;
   /** Also keep the address from mail: of every campaign, or of `campaignId`, or of all but legal mail. */
   suppress?: 'objection' | 'complaint' | 'undeliverable' | 'campaign' | undefined;
   /** The journey itself is asking, so it need not be told. */
@@ -105,6 +107,7 @@ export async function stopIn(tx: Tx, stop: Stop): Promise<StopResult> {
     .where('outcome', 'is', null)
     .where((eb) => (stop.happenedAt === undefined ? eb.lit(true) : eb(begunAt(stop), '<=', stop.happenedAt)))
     .where((eb) => (stop.dueBy === undefined ? eb.lit(true) : eb('next_due_at', '<=', stop.dueBy)))
+    .where((eb) => (stop.moves === undefined ? eb.lit(true) : eb('moves', '=', stop.moves)))
     .returning(['id', 'lead_id', 'campaign_id'])
     .execute();
   const endedIds = ended.map((row) => row.id);

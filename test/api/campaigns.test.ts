@@ -283,6 +283,7 @@ describe('pausing and cancelling a campaign', () => {
     copy: 0,
     messageId: `<${randomUUID()}@shop.example>`,
     token,
+    moves: 0,
     now: now(),
   });
 

@@ -37,7 +37,7 @@ async function claimed(enrollmentId: string, mails: number | null, now = new Dat
   const token = randomUUID();
   const cap = mails === null ? null : { mails, since: new Date(now.getTime() - 30 * DAY) };
   const messageId = `<${token}@shop.example>`;
-  const result = await claim(database.db, { enrollmentId, step: 1, copy: 0, messageId, token, cap, now });
+  const result = await claim(database.db, { enrollmentId, step: 1, copy: 0, messageId, token, moves: 0, cap, now });
   return result === null ? null : token;
 }
 

@@ -572,7 +572,7 @@ describe('a message in doubt', () => {
     const receivedAt = new Date();
     const { inboundId } = await receive(db, doubtful, { from: email, proven: stepRef(id), receivedAt });
     expect(await passGate(db, key, token, new Date())).toBe(false);
-    expect(await claim(db, { ...key, messageId: '<x@y>', token: randomUUID(), now: new Date() })).toBeNull();
+    expect(await claim(db, { ...key, messageId: '<x@y>', token: randomUUID(), moves: 0, now: new Date() })).toBeNull();
     expect((await loadTouch(db, id))?.inReview).toBe(true);
     expect(await holdWhilePaused(db, id, new Date())).toBe('review');
     expect(await outcomeOf(id)).toBeNull();

@@ -216,7 +216,7 @@ describe('P3 settle', () => {
     let at = first;
     for (const attempts of [1, 2, 3]) {
       const token = randomUUID();
-      const request = { ...keyOf(subject), messageId: `<${subject.enrollmentId}>`, token, now: at };
+      const request = { ...keyOf(subject), messageId: `<${subject.enrollmentId}>`, token, moves: 0, now: at };
       await db.updateTable('enrollment').set({ next_due_at: at }).where('id', '=', subject.enrollmentId).execute();
       expect(await claim(db, request)).toEqual({ attempts, firstClaimedAt: first });
       // Claimed again after a breakdown of ours: no further attempt as far as the recipient is concerned.

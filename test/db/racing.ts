@@ -78,7 +78,7 @@ export async function attempt(db: Db, enrollmentId: string, step = 0): Promise<A
 export async function tryClaim(db: Db, key: MessageKey, now = new Date()): Promise<string | null> {
   const token = randomUUID();
   const messageId = `<${key.enrollmentId}.${key.step}.${key.copy}@shop.example>`;
-  return (await claim(db, { ...key, messageId, token, now })) === null ? null : token;
+  return (await claim(db, { ...key, messageId, token, moves: 0, now })) === null ? null : token;
 }
 
 /** Waits for nothing, a turn of the event loop, or up to three milliseconds. */

@@ -108,7 +108,7 @@ test('a purchase keeps them from the last mail to the buyer on, whatever ended i
   const row = await db.selectFrom('enrollment').selectAll().where('id', '=', enrollmentId).executeTakeFirstOrThrow();
   await db
     .insertInto('enrollment')
-    .values({ ...row, ...buyer, source: null, address_hash: request.hashes[0] })
+    .values({ ...row, ...buyer, source: null, plan: null, address_hash: request.hashes[0] })
     .execute();
   expect(await erasedAfter(db, leadId, 1)).toBeNull();
   await db

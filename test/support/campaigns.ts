@@ -44,10 +44,24 @@ export function afterPurchaseForTests(change: Partial<AfterPurchase> = {}): Afte
 /** Publishes a campaign straight into the database, its steps as if compiled. @returns its id */
 export async function publishForTests(db: Db, definition = definitionForTests()): Promise<string> {
   const campaign = await createCampaign(db, definition);
+  await publishAgainForTests(db, campaign.id, definition);
+  return campaign.id;
+}
+
+/** Publishes the next version of a campaign. @returns its number */
+export async function publishAgainForTests(
+  db: Db,
+  campaignId: string,
+  definition: CampaignDefinition,
+): Promise<number> {
   const steps = definition.steps.map(compiledForTests);
   const afterPurchase = definition.afterPurchase?.steps.map(compiledForBuyers) ?? null;
-  await publishVersion(db, campaign.id, definition, steps, afterPurchase);
-  return campaign.id;
+  return await publishVersion(db, campaignId, definition, steps, afterPurchase);
+}
+
+/** Steps by name, each its own mail: `key` and subject. */
+export function stepsForTests(...names: string[]): CampaignDefinition['steps'] {
+  return names.map((name) => ({ key: name, subject: name, mjml: `<mjml>${name}</mjml>` }));
 }
 
 function compiledForTests({ subject }: { subject: string }): CompiledStep {
