@@ -23,6 +23,7 @@ import { createSigner } from '../mail/deliver/signing';
 import { freePort } from '../stack/ports';
 import { startPostgres } from '../stack/postgres';
 import type { SendStepResult } from '../workflows/contract';
+import { median, range } from './numbers';
 import { startSink } from './sink';
 
 // How fast one process sends: ours, with the whole ledger and a DKIM signature, beside nodemailer's pool, over the same
@@ -37,6 +38,8 @@ const { values: options } = parseArgs({
     'own-sink': { type: 'boolean', default: false },
     /** Only these, by the beginning of their name. */
     only: { type: 'string', multiple: true, default: [] },
+    /** For machines. */
+    json: { type: 'boolean', default: false },
   },
 });
 const MESSAGES = Number(options.messages);
@@ -80,10 +83,11 @@ async function main(): Promise<void> {
       await ours('Recuerda, signed, with ledger', sink.url, db, campaign, privateKey),
     ].filter(({ name }) => options.only.length === 0 || options.only.some((start) => name.startsWith(start)));
 
-    console.log(
-      `${MESSAGES} messages of ${message.raw.length} bytes a round, ${ROUNDS} rounds and one to warm up, ` +
-        `${CONNECTIONS} connections to ${sink.name}, Node ${process.version}, ${cpus().length} CPUs`,
-    );
+    if (!options.json)
+      console.log(
+        `${MESSAGES} messages of ${message.raw.length} bytes a round, ${ROUNDS} rounds and one to warm up, ` +
+          `${CONNECTIONS} connections to ${sink.name}, Node ${process.version}, ${cpus().length} CPUs`,
+      );
     const results = new Map<string, Measured[]>(contenders.map(({ name }) => [name, []]));
     for (let round = 0; round <= ROUNDS; round++) {
       for (const { name, send } of contenders) {
@@ -91,18 +95,9 @@ async function main(): Promise<void> {
         if (round > 0) results.get(name)?.push(measured);
       }
     }
-    console.table(
-      Object.fromEntries(
-        [...results].map(([name, rounds]) => [
-          name,
-          {
-            'messages/s': Math.round(median(rounds.map(({ perSecond }) => perSecond))),
-            'CPU ms a message': Number(median(rounds.map(({ cpuMs }) => cpuMs)).toFixed(3)),
-            'messages/s, slowest and fastest round': `${range(rounds.map(({ perSecond }) => perSecond))}`,
-          },
-        ]),
-      ),
-    );
+    const answers = [...results].map(([name, rounds]) => resultOf(name, rounds));
+    if (options.json) console.log(JSON.stringify(answers));
+    else printTable(answers);
     await Promise.all(contenders.map(({ close }) => close()));
   } finally {
     await db.destroy();
@@ -110,6 +105,36 @@ async function main(): Promise<void> {
     sink.stop();
     await rm(dir, { recursive: true });
   }
+}
+
+/** Of one sender; the medians of its rounds. */
+export interface SenderResult {
+  name: string;
+  perSecond: number;
+  /** CPU of the sending process, its threads included (ms a message). */
+  cpuMs: number;
+  /** Messages a second of each round. */
+  rounds: number[];
+}
+
+function resultOf(name: string, measured: readonly Measured[]): SenderResult {
+  const rounds = measured.map(({ perSecond }) => perSecond);
+  return { name, perSecond: median(rounds), cpuMs: median(measured.map(({ cpuMs }) => cpuMs)), rounds };
+}
+
+function printTable(results: readonly SenderResult[]): void {
+  console.table(
+    Object.fromEntries(
+      results.map(({ name, perSecond, cpuMs, rounds }) => [
+        name,
+        {
+          'messages/s': Math.round(perSecond),
+          'CPU ms a message': Number(cpuMs.toFixed(3)),
+          'messages/s, slowest and fastest round': range(rounds),
+        },
+      ]),
+    ),
+  );
 }
 
 async function measure(send: Send): Promise<Measured> {
@@ -287,15 +312,6 @@ function poolTo(url: string) {
 
 function pem(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' }).toString();
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
-
-function range(values: readonly number[]): string {
-  return `${Math.round(Math.min(...values))} … ${Math.round(Math.max(...values))}`;
 }
 
 void main();

@@ -1,0 +1,229 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sql } from 'kysely';
+import { readConfig } from '../../config';
+import { type Db, inTransaction } from '../../db/client';
+import { enrollIn } from '../../db/enrollments';
+import { hashAddress } from '../../domain/address-hash';
+import { normaliseAddress } from '../../domain/addresses';
+import type { Bench, Workload } from '../bench';
+import { whenReached } from '../engine';
+import { acceptedOf, until, untold } from '../ledger';
+import { median, percentile } from '../numbers';
+import { newAddress, publishCampaign } from '../shop';
+
+const PATIENCE_MS = 120_000;
+const BATCH = 500;
+/** So many purchases a second while the herd is on its way. */
+const STOPS_A_SECOND = 5;
+/** All of them fall due within this time (ms), one after the other. */
+const DUE_WITHIN_MS = 60_000;
+/** How slowly journeys start at worst, so that all sleep before the first falls due. */
+const STARTS_A_SECOND = 50;
+const CHECKED = 200;
+
+/** Leads that fall due in one minute, many more than a limit lets through: how well it is kept, and stops meanwhile. */
+export const herd: Workload = {
+  name: 'herd',
+  run: async (bench) => {
+    const { sizes, shop, db, client, say } = bench;
+    const campaignId = await publishCampaign(shop, 'herd');
+    const startsMs = (sizes.herd * 1000) / STARTS_A_SECOND;
+    const first = Date.now() + startsMs + 30_000;
+    say(`herd: ${sizes.herd} leads go to sleep until ${new Date(first).toISOString()}`);
+    const leads = await enrollDue(bench, campaignId, first);
+    await until(0, async () => -(await untold(db)), { everyMs: 1_000, patienceMs: PATIENCE_MS });
+    const sample = leads.filter((_, index) => index % Math.ceil(leads.length / CHECKED) === 0);
+    await whenReached(
+      client,
+      sample.map(({ id }) => `lead-journey/${id}`),
+      'timer-started',
+      PATIENCE_MS,
+    );
+
+    await shop.put('/v1/sending/limits', { marketing: { perSecond: sizes.herdRate } });
+    try {
+      await sleep(Math.max(0, first - Date.now()));
+      say(`herd: ${sizes.herd} leads fall due, ${sizes.herdRate} mails a second may leave`);
+      const stopping = new AbortController();
+      const stops = stopSome(bench, campaignId, stopping.signal);
+      let stopped = 0;
+      await until(
+        sizes.herd,
+        async () => {
+          stopped = await stoppedOf(db, campaignId);
+          return (await acceptedOf(db, campaignId, 1)) + stopped;
+        },
+        { everyMs: 1_000, patienceMs: PATIENCE_MS },
+      );
+      stopping.abort();
+      const answers = await stops;
+      const closed = await closings(bench, answers);
+      const seconds = await perSecondOf(db, campaignId);
+      const tens = inTens(seconds);
+      return [
+        {
+          workload: 'herd',
+          what: `mails/s of ${sizes.herd.toLocaleString('en')} leads due in a minute, limit ${sizes.herdRate}/s`,
+          value: median(tens),
+          unit: '/s in 10 s',
+          rounds: tens,
+          budget: `≤ ${sizes.herdRate}/s`,
+          met: Math.max(...tens) <= sizes.herdRate * 1.01,
+          more: {
+            perSecond: { min: Math.min(...seconds), median: median(seconds), max: Math.max(...seconds) },
+            seconds: seconds.length,
+            sent: await acceptedOf(db, campaignId, 1),
+            stoppedBefore: stopped,
+          },
+        },
+        {
+          workload: 'herd',
+          what: 'stop acknowledged meanwhile, p99',
+          value: percentile(
+            answers.map(({ ms }) => ms),
+            0.99,
+          ),
+          unit: 'ms',
+          budget: '< 250 ms',
+          met:
+            percentile(
+              answers.map(({ ms }) => ms),
+              0.99,
+            ) < 250,
+          more: {
+            stops: answers.length,
+            p50: percentile(
+              answers.map(({ ms }) => ms),
+              0.5,
+            ),
+          },
+        },
+        {
+          workload: 'herd',
+          what: 'journey closed after its stop, meanwhile, p99',
+          value: percentile(closed, 0.99),
+          unit: 'ms',
+          budget: '< 1 s',
+          met: percentile(closed, 0.99) < 1000,
+          more: { p50: percentile(closed, 0.5) },
+        },
+      ];
+    } finally {
+      await shop.put('/v1/sending/limits', {});
+    }
+  },
+};
+
+interface HerdLead {
+  id: string;
+  email: string;
+}
+
+/**
+ * Enrolls leads as if their information had gone out two months ago: each row is at its first nudge, and falls due at its
+ * own moment of the minute. Their journeys start as those of an import do.
+ */
+async function enrollDue({ db, sizes, stack }: Bench, campaignId: string, first: number): Promise<HerdLead[]> {
+  const { addressKeys } = readConfig(stack.settings);
+  const leads: HerdLead[] = [];
+  for (let from = 0; from < sizes.herd; from += BATCH) {
+    const emails = Array.from({ length: Math.min(BATCH, sizes.herd - from) }, newAddress);
+    const requestedAt = new Date(Date.now() - 60 * 24 * 60 * 60_000);
+    const requests = emails.map((email) => ({
+      hashes: hashAddress(normaliseAddress(email), addressKeys),
+      email,
+      name: 'Ana Ibáñez',
+      requestedAt,
+      consent: {
+        purpose: 'nudges' as const,
+        text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
+        capturedAt: requestedAt,
+        source: 'https://casabrava.example/cafetera',
+      },
+    }));
+    leads.push(
+      ...(await inTransaction(db, async (tx) => {
+        const results = await enrollIn(tx, requests, {
+          campaignId,
+          now: new Date(),
+          priority: 4,
+          via: 'bench',
+          asksInPerson: false,
+          timeFactor: 1,
+        });
+        const ids = results.flatMap((result) => ('enrollmentId' in result ? [result.enrollmentId] : []));
+        const due = ids.map((_, index) => new Date(first + ((from + index) * DUE_WITHIN_MS) / sizes.herd));
+        await sql`
+          update enrollment e set step = 1, next_due_at = d.at, last_info_at = ${requestedAt}
+          from unnest(${ids}::uuid[], ${due}::timestamptz[]) as d (id, at) where e.id = d.id`.execute(tx);
+        return ids.map((id, index) => ({ id, email: emails[index] ?? '' }));
+      })),
+    );
+  }
+  return leads;
+}
+
+interface StopAnswer {
+  workflowId: string;
+  /** How long the answer took (ms), and when it came (ms since the epoch). */
+  ms: number;
+  at: number;
+}
+
+/** Buys in the name of those who still wait, the last in line first, until told to stop. */
+async function stopSome({ shop, db }: Bench, campaignId: string, signal: AbortSignal): Promise<StopAnswer[]> {
+  const answers: StopAnswer[] = [];
+  const running: Promise<void>[] = [];
+  const { rows } = await sql<{ id: string; email: string }>`
+    select e.id, l.email from enrollment e join lead l on l.id = e.lead_id
+    where e.campaign_id = ${campaignId} and e.outcome is null order by e.next_due_at desc`.execute(db);
+  for (const [index, { id, email }] of rows.entries()) {
+    if (signal.aborted || index >= rows.length / 2) break;
+    running.push(
+      shop.post('/v1/purchases', { email, orderId: `herd-${index}` }).then(({ ms }) => {
+        answers.push({ workflowId: `lead-journey/${id}`, ms, at: Date.now() });
+      }),
+    );
+    await sleep(1000 / STOPS_A_SECOND, undefined, { signal }).catch(() => {});
+  }
+  await Promise.all(running);
+  return answers;
+}
+
+/** How long after its answer each journey had closed (ms). */
+async function closings({ client }: Bench, answers: readonly StopAnswer[]): Promise<number[]> {
+  const closed = await whenReached(
+    client,
+    answers.map(({ workflowId }) => workflowId),
+    'closed',
+    PATIENCE_MS,
+  );
+  return closed.map((at, index) => at - (answers[index]?.at ?? 0));
+}
+
+async function stoppedOf(db: Db, campaignId: string): Promise<number> {
+  const { rows } = await sql<{ n: number }>`
+    select count(*)::int as n from enrollment e where campaign_id = ${campaignId} and outcome = 'purchased'
+      and not exists (select from message m where m.enrollment_id = e.id and m.step = 1 and m.state = 'accepted')`.execute(
+    db,
+  );
+  return rows[0]?.n ?? 0;
+}
+
+/** Mails that passed the gate in each second, the first and the last left out: they are no whole ones. */
+async function perSecondOf(db: Db, campaignId: string): Promise<number[]> {
+  const { rows } = await sql<{ second: number; n: number }>`
+    select floor(extract(epoch from m.handing_over_at))::int as second, count(*)::int as n
+    from message m join enrollment e on e.id = m.enrollment_id
+    where e.campaign_id = ${campaignId} and m.step = 1 and m.state = 'accepted' group by 1 order by 1`.execute(db);
+  const counts = new Map(rows.map(({ second, n }) => [second, n]));
+  const [start, end] = [rows[0]?.second ?? 0, rows.at(-1)?.second ?? 0];
+  return Array.from({ length: Math.max(0, end - start - 1) }, (_, index) => counts.get(start + 1 + index) ?? 0);
+}
+
+/** Means over ten seconds each, whole ones only. */
+function inTens(seconds: readonly number[]): number[] {
+  return Array.from({ length: Math.floor(seconds.length / 10) }, (_, index) =>
+    seconds.slice(index * 10, index * 10 + 10).reduce((sum, count) => sum + count / 10, 0),
+  );
+}
