@@ -11,7 +11,7 @@ import { enrollCommand } from './start';
 import { rows } from './table';
 
 /** What is taken where it is free. */
-const PORTS = { api: 3000, temporal: 7233, ui: 8233, postgres: 54_329 };
+const PORTS = { api: 3000, temporal: 7233, postgres: 54_329 };
 const MAILBOX_PORTS = { webPort: 1080, smtpPort: 1025 };
 
 /** A cluster with its mailbox. */
@@ -57,7 +57,6 @@ async function launch({ home, lock, root, env, signal, onProcess }: StackOptions
       root,
       env,
       settings: mailbox === undefined ? {} : { SMTP_URL: mailbox.smtpUrl },
-      ui: true,
       ports: { ...PORTS, ...(env.PORT ? { api: Number(env.PORT) } : {}) },
       onServer: (pid) => lock.note(pid),
       onMember: (member) => {
@@ -100,7 +99,7 @@ function overview(info: StackInfo, cluster: Cluster, home: string): string {
     ['API docs', `${info.apiUrl}/docs`],
     ['API key', info.apiKey],
     ['Temporal', info.temporalAddress],
-    ['Temporal UI', info.temporalUi ?? 'none: see above'],
+    ['Temporal UI', info.temporalUi ?? 'none: docker-compose.yml has one'],
     ['Mailbox', info.mailboxUrl ?? 'none: mail goes to SMTP_URL'],
     ...cluster.members.map((member, index): [string, string] => [
       index === 0 ? 'Processes' : '',

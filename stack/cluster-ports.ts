@@ -10,14 +10,12 @@ export interface ClusterPorts {
   roles: Record<Role, RolePorts>;
   /** By the API's name. */
   apis: Record<string, number>;
-  ui: number;
 }
 
 /** Ports that a person would expect. */
 export interface PortWishes {
   postgres?: number;
   temporal?: number;
-  ui?: number;
   /** Of the first API; the next ones follow it. */
   api?: number;
 }
@@ -50,11 +48,10 @@ export async function choosePorts(home: string, apis: string[], wishes: PortWish
       membership: await choose(`temporal-${role}-membership`),
     };
   }
-  const ui = await choose('temporal-ui', wishes.ui);
   const ofApis: Record<string, number> = {};
   for (const [index, name] of apis.entries()) {
     ofApis[name] = await choose(name, wishes.api === undefined ? undefined : wishes.api + index);
   }
   writeWhole(file, chosen);
-  return { postgres, roles, apis: ofApis, ui };
+  return { postgres, roles, apis: ofApis };
 }

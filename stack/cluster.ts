@@ -29,8 +29,6 @@ export interface ClusterOptions {
   settings?: NodeJS.ProcessEnv;
   /** PATH, HOME and what else is needed to find tools; the processes get it too. */
   env: NodeJS.ProcessEnv;
-  /** Also the Temporal UI, where it can be had. */
-  ui?: boolean;
   /** Can never be changed once the home has data; 128 unless told otherwise, as in docker-compose.yml. */
   historyShards?: number;
   /** Start members again when they die, after 1 to 30 s? Yes unless told otherwise. */
@@ -52,7 +50,7 @@ export interface Cluster {
   databaseUrl: string;
   /** Of the frontend. */
   temporalAddress: string;
-  /** Null where there is none. */
+  /** Null: the UI is no part of `temporal-server`; docker-compose.yml runs it. */
   temporalUiUrl: string | null;
   apiUrls: string[];
   apiKey: string;
@@ -105,6 +103,12 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     RECUERDA_PUBLIC_URL: env.RECUERDA_PUBLIC_URL || apiUrls[0],
     RECUERDA_JOURNAL: env.RECUERDA_JOURNAL || join(home, 'journal'),
     ...options.settings,
+    // Nothing of another server's.
+    ...Object.fromEntries(
+      Object.keys(env)
+        .filter((name) => name.startsWith('TEMPORAL_'))
+        .map((name) => [name, '']),
+    ),
     TEMPORAL_ADDRESS: temporalAddress,
     TEMPORAL_NAMESPACE: 'default',
   };
@@ -179,6 +183,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
           role,
           configDir,
           ports: ports.roles[role],
+          frontend: temporalAddress,
           logFile: join(home, 'logs', `temporal-${role}.log`),
           env,
           onExit,

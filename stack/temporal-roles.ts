@@ -101,6 +101,8 @@ export interface RoleOptions {
   /** Folder that `writeTemporalConfig` wrote into. */
   configDir: string;
   ports: RolePorts;
+  /** `host:port` of the frontend. */
+  frontend: string;
   /** File for its log lines. */
   logFile: string;
   env: NodeJS.ProcessEnv;
@@ -132,9 +134,10 @@ export async function startRole(options: RoleOptions): Promise<RunningProcess> {
     ended ??= signal ?? `code ${code}`;
   });
   const stop = () => endChild(child, [['SIGTERM', STOP_TIMEOUT_MS]]);
-  const deadline = Date.now() + START_TIMEOUT_MS;
+  const startedAt = Date.now();
+  const deadline = startedAt + START_TIMEOUT_MS;
   for (;;) {
-    if (await answers(options)) break;
+    if (await answers(options, startedAt)) break;
     if (ended !== undefined || givenUp.aborted || Date.now() > deadline) {
       await stop();
       if (givenUp.aborted) throw new Error('the start was given up');
@@ -170,16 +173,15 @@ const HEALTH: Partial<Record<Role, string>> = {
   matching: 'temporal.api.workflowservice.v1.MatchingService',
 };
 
-async function answers({ role, ports }: RoleOptions): Promise<boolean> {
+async function answers({ role, ports, frontend }: RoleOptions, startedAt: number): Promise<boolean> {
   const service = HEALTH[role];
-  if (service === undefined) return await listens(ports.membership);
-  if (!(await listens(ports.grpc))) return false;
-  const connection = Connection.lazy({ address: `127.0.0.1:${ports.grpc}` });
+  if (!(await listens(service === undefined ? ports.membership : ports.grpc))) return false;
+  const connection = Connection.lazy({ address: service === undefined ? frontend : `127.0.0.1:${ports.grpc}` });
   try {
-    const { status } = await connection.withDeadline(Date.now() + 2_000, () =>
-      connection.healthService.check({ service }),
-    );
-    return status === SERVING;
+    return await connection.withDeadline(Date.now() + 2_000, async () => {
+      if (service === undefined) return await polls(connection, startedAt);
+      return (await connection.healthService.check({ service })).status === SERVING;
+    });
   } catch {
     return false;
   } finally {
@@ -187,6 +189,18 @@ async function answers({ role, ports }: RoleOptions): Promise<boolean> {
   }
 }
 
+/** Has somebody asked for tasks of Temporal's own since then? Until it does, the internal worker ends where Postgres is away. */
+async function polls({ workflowService }: Connection, since: number): Promise<boolean> {
+  const { pollers } = await workflowService.describeTaskQueue({
+    namespace: 'temporal-system',
+    taskQueue: { name: 'default-worker-tq' },
+    taskQueueType: TASK_QUEUE_OF_WORKFLOWS,
+  });
+  return (pollers ?? []).some(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1_000 > since);
+}
+
+/** Of temporal.api.enums.v1.TaskQueueType. */
+const TASK_QUEUE_OF_WORKFLOWS = 1;
 /** Of grpc.health.v1. */
 const SERVING = 1;
 

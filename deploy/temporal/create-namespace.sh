@@ -4,7 +4,7 @@
 set -eu
 
 attempt=0
-until temporal operator cluster health --address temporal:7233; do
+until temporal operator cluster health --address temporal-frontend:7233; do
   attempt=$((attempt + 1))
   if [ "$attempt" -ge 60 ]; then
     echo 'Temporal did not become healthy' >&2
@@ -12,5 +12,5 @@ until temporal operator cluster health --address temporal:7233; do
   fi
   sleep 2
 done
-temporal operator namespace describe --address temporal:7233 --namespace "$NAMESPACE" >/dev/null 2>&1 ||
-  temporal operator namespace create --address temporal:7233 --namespace "$NAMESPACE" --retention 720h
+temporal operator namespace describe --address temporal-frontend:7233 --namespace "$NAMESPACE" >/dev/null 2>&1 ||
+  temporal operator namespace create --address temporal-frontend:7233 --namespace "$NAMESPACE" --retention 720h

@@ -1,7 +1,10 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import Ajv from 'ajv';
 import { parse } from 'yaml';
 import { readConfig } from '../../config';
+import { TEMPORAL_VERSION } from '../../stack/temporal-binaries';
+import { ROLES } from '../../stack/temporal-roles';
 import { MAIL_QUEUES } from '../../workflows/contract';
 
 // What can be said of the deployment without a container engine.
@@ -26,6 +29,7 @@ interface Service {
   stop_signal?: string;
   stop_grace_period?: string;
   container_name?: string;
+  deploy?: { replicas?: number };
 }
 
 const text = read('docker-compose.yml');
@@ -33,6 +37,8 @@ const compose = parse(text, { merge: true }) as { services: Record<string, Servi
 const services = Object.entries(compose.services);
 const ours = services.filter(([, service]) => service.build !== undefined);
 const ONE_SHOTS = ['temporal-schema', 'temporal-namespace', 'migrate'];
+const APIS = ['api-1', 'api-2'];
+const TEMPORAL = ROLES.map((role) => `temporal-${role}`);
 
 function service(name: string): Service {
   const found = compose.services[name];
@@ -47,9 +53,54 @@ function milliseconds(duration: string | undefined): number {
 }
 
 describe('docker-compose.yml', () => {
+  test('is valid by the schema of the Compose specification', () => {
+    const { $schema: _, ...schema } = JSON.parse(read('test/deploy/fixtures/compose-spec/compose-spec.json'));
+    const isValid = new Ajv({ strict: false, allErrors: true, validateFormats: false }).compile(schema);
+    isValid(compose);
+    expect(isValid.errors ?? []).toEqual([]);
+    // And the schema does tell.
+    expect(isValid({ services: { api: { image: 'x', replicas: 2 } } })).toBe(false);
+  });
+
+  test('is the topology of `npm run cluster`: a service for each role of Temporal, two APIs, two workers', () => {
+    for (const role of ROLES) expect(service(`temporal-${role}`).environment?.SERVICES).toBe(role);
+    expect(service('worker').deploy?.replicas).toBe(2);
+    // One truth: but for its port, an API is what the other is.
+    const { ports: one, ...first } = service('api-1');
+    const { ports: two, ...second } = service('api-2');
+    expect(first).toEqual(second);
+    expect(one).not.toEqual(two);
+  });
+
+  test('every role of Temporal is of one version, that of `npm run cluster`, with one database and one way in', () => {
+    for (const name of TEMPORAL) {
+      const { image, environment = {} } = service(name);
+      expect(image).toBe(`temporalio/server:${TEMPORAL_VERSION}`);
+      const { SERVICES: _, ...shared } = environment;
+      const { SERVICES: __, ...ofHistory } = service('temporal-history').environment ?? {};
+      expect(shared).toEqual(ofHistory);
+      expect(environment.PUBLIC_FRONTEND_ADDRESS).toBe('temporal-frontend:7233');
+    }
+    const cluster = read('stack/cluster.ts');
+    const shards = /HISTORY_SHARDS = (\d+)/.exec(cluster)?.[1];
+    expect(service('temporal-history').environment?.NUM_HISTORY_SHARDS).toBe(shards);
+    const connections = /MAX_CONNECTIONS = (\d+)/.exec(cluster)?.[1];
+    expect(service('postgres').command).toContain(`max_connections=${connections}`);
+  });
+
+  test('on an empty database one role starts alone, and the others wait for it', () => {
+    const roles = TEMPORAL.filter((name) => name !== 'temporal-history');
+    expect(Object.keys(service('temporal-history').depends_on ?? {})).not.toEqual(expect.arrayContaining(roles));
+    const waitsFor = (name: string): string[] => {
+      const direct = Object.keys(service(name).depends_on ?? {});
+      return [...direct, ...direct.flatMap(waitsFor)];
+    };
+    for (const name of roles) expect(waitsFor(name)).toContain('temporal-history');
+  });
+
   test('runs what the product needs, the mailbox in a trial only, and the inbox where there is one to watch', () => {
     expect(services.map(([name]) => name).sort()).toEqual(
-      [...ONE_SHOTS, 'api', 'inbox', 'mailbox', 'postgres', 'temporal', 'temporal-ui', 'worker'].sort(),
+      [...ONE_SHOTS, ...APIS, ...TEMPORAL, 'inbox', 'mailbox', 'postgres', 'temporal-ui', 'worker'].sort(),
     );
     const optional = services.filter(([, { profiles }]) => profiles !== undefined);
     expect(Object.fromEntries(optional.map(([name, { profiles }]) => [name, profiles]))).toEqual({
@@ -88,12 +139,14 @@ describe('docker-compose.yml', () => {
   });
 
   test('P4 the API and the inbox wait for Postgres and its tables only, the worker for Temporal too', () => {
-    expect(Object.keys(service('api').depends_on ?? {}).sort()).toEqual(['migrate', 'postgres']);
+    for (const name of APIS) {
+      expect(Object.keys(service(name).depends_on ?? {}).sort()).toEqual(['migrate', 'postgres']);
+    }
     expect(Object.keys(service('inbox').depends_on ?? {}).sort()).toEqual(['migrate', 'postgres']);
     expect(Object.keys(service('worker').depends_on ?? {}).sort()).toEqual([
       'migrate',
       'postgres',
-      'temporal',
+      'temporal-frontend',
       'temporal-namespace',
     ]);
   });
@@ -113,13 +166,13 @@ describe('docker-compose.yml', () => {
     const inbox = Number(/SHUTDOWN_MS = ([\d_]+)/.exec(read('cli/inbox.ts'))?.[1]?.replaceAll('_', ''));
     expect(milliseconds(service('inbox').stop_grace_period)).toBeGreaterThan(inbox);
     const api = Number(/SHUTDOWN_MS = ([\d_]+)/.exec(read('cli/api.ts'))?.[1]?.replaceAll('_', ''));
-    expect(milliseconds(service('api').stop_grace_period)).toBeGreaterThan(api);
+    expect(milliseconds(service('api-1').stop_grace_period)).toBeGreaterThan(api);
   });
 
   test('only the API can be opened to other machines', () => {
     for (const [name, { ports = [] }] of services) {
       // biome-ignore lint/suspicious/noTemplateCurlyInString: Compose's own variables
-      const expected = name === 'api' ? '${HOST:-127.0.0.1}:' : '127.0.0.1:';
+      const expected = APIS.includes(name) ? '${HOST:-127.0.0.1}:' : '127.0.0.1:';
       for (const port of ports) expect(port.startsWith(expected)).toBe(true);
     }
     expect(service('postgres').ports).toBeUndefined();
@@ -161,6 +214,8 @@ describe('docker-compose.yml', () => {
       'RECUERDA_API_KEY',
       'RECUERDA_HOME',
       'RECUERDA_TEMPORAL_CLI',
+      'RECUERDA_TEMPORAL_SERVER',
+      'RECUERDA_TEMPORAL_SQL_TOOL',
       'RECUERDA_TEST_SERVER',
       'RECUERDA_TIME_FACTOR',
     ];
@@ -174,7 +229,7 @@ describe('docker-compose.yml', () => {
     }
   });
 
-  test.each(['api', 'worker', 'inbox', 'migrate'])('%s: its settings are ones that it starts with', (name) => {
+  test.each([...APIS, 'worker', 'inbox', 'migrate'])('%s: its settings are ones that it starts with', (name) => {
     const settings: Record<string, string> = {
       POSTGRES_PASSWORD: 'secret',
       RECUERDA_SECRET: 'x'.repeat(64),
@@ -192,8 +247,12 @@ describe('docker-compose.yml', () => {
       Object.entries(service(name).environment ?? {}).map(([key, value]) => [key, filled(value)]),
     );
     const config = readConfig(env);
-    expect(config).toMatchObject({ temporalAddress: 'temporal:7233', temporalNamespace: 'default', mailBlocked: null });
-    if (name === 'api') expect(config).toMatchObject({ host: '0.0.0.0', port: 3000, apiKeys: ['y'.repeat(40)] });
+    expect(config).toMatchObject({
+      temporalAddress: 'temporal-frontend:7233',
+      temporalNamespace: 'default',
+      mailBlocked: null,
+    });
+    if (APIS.includes(name)) expect(config).toMatchObject({ host: '0.0.0.0', port: 3000, apiKeys: ['y'.repeat(40)] });
   });
 
   test('what has no sound default is asked for, and a public URL of localhost keeps all mail back', () => {
@@ -203,7 +262,7 @@ describe('docker-compose.yml', () => {
     }
     const { mailBlocked } = readConfig({
       DATABASE_URL: 'postgres://recuerda@postgres/recuerda',
-      TEMPORAL_ADDRESS: 'temporal:7233',
+      TEMPORAL_ADDRESS: 'temporal-frontend:7233',
       SMTP_URL: 'smtp://mailbox:1025?ignoreTLS=true',
       RECUERDA_PUBLIC_URL: 'http://localhost:3000',
       RECUERDA_SECRET: 'x'.repeat(64),
@@ -229,13 +288,13 @@ describe('the settings of the Temporal server', () => {
   );
 
   test('the server is told to read them', () => {
-    const { environment, volumes } = service('temporal');
+    const { environment, volumes } = service('temporal-history');
     const path = environment?.DYNAMIC_CONFIG_FILE_PATH;
     expect(volumes).toContain(`./deploy/temporal/dynamicconfig.yaml:${path}:ro`);
   });
 
   test('its tools are of its own version', () => {
-    const { image } = service('temporal');
+    const { image } = service('temporal-history');
     const version = image.slice(image.indexOf(':') + 1);
     for (const name of ['temporal-schema', 'temporal-namespace']) {
       expect(service(name).image.startsWith(`temporalio/admin-tools:${version}-`)).toBe(true);

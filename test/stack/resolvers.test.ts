@@ -1,10 +1,12 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { dependencies } from '../../package.json';
 import { freePort } from '../../stack/ports';
+import { resolveTemporalBinaries, TEMPORAL_VERSION } from '../../stack/temporal-binaries';
 import { resolveTemporalCli } from '../../stack/temporal-cli';
 import { resolveTestServer } from '../../stack/test-server';
 import { defaultCacheDir, run } from '../../stack/tool-cache';
@@ -148,6 +150,100 @@ describe('the Temporal CLI', () => {
     expect(Date.now() - startedAt).toBeLessThan(10_000);
     // A failed try leaves nothing half-made behind.
     await expect(stat(join(cacheDir, 'temporal-cli', 'v1.5.1'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describe('the Temporal server by roles', () => {
+  const SERVER = '#!/bin/sh\necho "temporal version 1.29.1"\n';
+  const TOOL = '#!/bin/sh\necho "temporal-sql-tool version 1.29.1"\n';
+  const inCache = (folder: string) => ({
+    server: join(cacheDir, 'temporal-server', folder, 'temporal-server'),
+    sqlTool: join(cacheDir, 'temporal-server', folder, 'temporal-sql-tool'),
+  });
+  const binaries = (more: { explicitServer?: string; explicitSqlTool?: string; releases?: string } = {}) =>
+    resolveTemporalBinaries({ ...options(), releases: closed, ...more });
+
+  async function both(dir: string, version = TEMPORAL_VERSION): Promise<{ server: string; sqlTool: string }> {
+    const server = await script(join(dir, 'temporal-server'), SERVER.replace('1.29.1', version));
+    return { server, sqlTool: await script(join(dir, 'temporal-sql-tool'), TOOL.replace('1.29.1', version)) };
+  }
+
+  /** Temporal's releases, with this sum or the right one; gives the base URL. */
+  async function releases(sum?: string): Promise<string> {
+    await both(join(dir, 'archive'));
+    const names = ['temporal-server', 'temporal-sql-tool'];
+    const packed = join(dir, 'archive.tar.gz');
+    await run('tar', ['-czf', packed, '-C', join(dir, 'archive'), ...names], { timeoutMs: 20_000 });
+    const archive = await readFile(packed);
+    const right = createHash('sha256').update(archive).digest('hex');
+    const arch = process.arch === 'x64' ? 'amd64' : process.arch;
+    const name = `temporal_${TEMPORAL_VERSION}_${process.platform}_${arch}.tar.gz`;
+    const listening = createServer((request, response) => {
+      if (request.url === `/v${TEMPORAL_VERSION}/${name}`) return void response.end(archive);
+      if (request.url !== `/v${TEMPORAL_VERSION}/checksums.txt`) return void response.writeHead(404).end();
+      response.end(`${'0'.repeat(64)}  something_else.tar.gz\n${sum ?? right}  ${name}\n`);
+    });
+    server = listening;
+    await new Promise<void>((done) => listening.listen(0, '127.0.0.1', done));
+    return `http://127.0.0.1:${(listening.address() as AddressInfo).port}`;
+  }
+
+  test('explicit paths win over the PATH, the PATH over the cache, and one of another version is passed over', async () => {
+    const explicit = await both(join(dir, 'mine'));
+    const onPath = await both(bin);
+    const cached = await both(join(cacheDir, 'temporal-server', `v${TEMPORAL_VERSION}`));
+    const explicitly = { explicitServer: explicit.server, explicitSqlTool: explicit.sqlTool };
+    expect(await binaries(explicitly)).toEqual(explicit);
+    expect(await binaries()).toEqual(onPath);
+    await both(bin, '1.28.0');
+    expect(await binaries()).toEqual(cached);
+    expect(progress).toEqual([]);
+  });
+
+  test('an explicit path that does not run, or is of another version, is an error; and so is one without the other', async () => {
+    await both(bin);
+    const old = await both(join(dir, 'old'), '1.28.0');
+    await expect(binaries({ explicitServer: old.server })).rejects.toThrow('set both, or none');
+    await expect(binaries({ explicitServer: old.server, explicitSqlTool: old.sqlTool })).rejects.toThrow(
+      `${old.server} is 1.28.0, and ${TEMPORAL_VERSION} is needed`,
+    );
+    const nowhere = join(dir, 'nowhere');
+    await expect(binaries({ explicitServer: nowhere, explicitSqlTool: old.sqlTool })).rejects.toThrow(
+      `${nowhere} is not an executable file`,
+    );
+  });
+
+  test('is downloaded from its release, and only the two programs are kept', async () => {
+    const found = await binaries({ releases: await releases() });
+    expect(found).toEqual(inCache(`release-${TEMPORAL_VERSION}`));
+    expect((await readdir(dirname(found.server))).sort()).toEqual(['temporal-server', 'temporal-sql-tool']);
+  });
+
+  test('a download that is not what was published is refused, and nothing of it stays', async () => {
+    const base = await releases('f'.repeat(64));
+    await expect(binaries({ releases: base })).rejects.toThrow('is not the file that was published: its SHA-256 is');
+    await expect(stat(dirname(inCache(`release-${TEMPORAL_VERSION}`).server))).rejects.toMatchObject({
+      code: 'ENOENT',
+    });
+  });
+
+  test('is built with Go where downloads are closed', async () => {
+    const write = (name: string, text: string) =>
+      `cat > "$GOBIN/${name}" <<'END'\n${text}END\nchmod +x "$GOBIN/${name}"\n`;
+    const go = `#!/bin/sh\n${write('server', SERVER)}${write('sql', TOOL)}echo "$@" > "${dir}/go-arguments"\n`;
+    await script(join(bin, 'go'), go);
+    expect(await binaries()).toEqual(inCache(`v${TEMPORAL_VERSION}`));
+    expect(await readFile(join(dir, 'go-arguments'), 'utf8')).toBe(
+      'install go.temporal.io/server/cmd/server@v1.29.1 go.temporal.io/server/cmd/tools/sql@v1.29.1\n',
+    );
+  });
+
+  test('when nothing works, the error names every way, each reason and what to do', async () => {
+    const error = (await binaries().catch((thrown: unknown) => thrown)) as Error;
+    expect(error.message).toContain('`temporal-server` and `temporal-sql-tool` on the PATH: not there');
+    expect(error.message).toContain("Temporal's official release: no connection (ECONNREFUSED)");
+    expect(error.message).toContain('`go install` of the server: no Go toolchain on the PATH');
+    expect(error.message).toContain('RECUERDA_TEMPORAL_SERVER');
   });
 });
 
