@@ -20,6 +20,7 @@ COPY mail mail/
 COPY workflows workflows/
 COPY activities activities/
 COPY temporal temporal/
+COPY telemetry telemetry/
 COPY api api/
 COPY stack stack/
 COPY cli cli/
@@ -30,7 +31,7 @@ ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000
 USER node
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-# For the API. Ready means that Postgres answers; a worker has no port, and switches this off.
+# For the API. Ready means that Postgres answers; a worker is asked elsewhere, as docker-compose.yml does.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["node", "cli/recuerda.js"]

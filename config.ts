@@ -113,6 +113,10 @@ export interface Config {
   publicUrl: string;
   host: string;
   port: number;
+  /** How long `/readyz` says no before the API stops listening, so that a proxy sends its requests elsewhere; ms. */
+  drainMs: number;
+  /** Where `/metrics`, and of a worker and the inbox `/readyz`, are served; null: nowhere. */
+  metrics: { host: string; port: number } | null;
   /** Bearer keys of the API. */
   apiKeys: readonly string[];
   addressKeys: readonly AddressKey[];
@@ -194,6 +198,13 @@ export function readConfig(given: Readonly<Record<string, string | undefined>>):
     publicUrl,
     host: env.HOST || '127.0.0.1',
     port: integer(env, 'PORT', 3000, [0, 65535], faults),
+    drainMs: integer(env, 'RECUERDA_DRAIN_SECONDS', 0, [0, 60], faults) * 1000,
+    metrics: env.RECUERDA_METRICS_PORT
+      ? {
+          host: env.RECUERDA_METRICS_HOST || '127.0.0.1',
+          port: integer(env, 'RECUERDA_METRICS_PORT', 9464, [0, 65535], faults),
+        }
+      : null,
     apiKeys,
     addressKeys: withDerived(versioned, secret, 'address hashes'),
     tokenKeys: withDerived(tokens, secret, 'unsubscribe links'),

@@ -2,15 +2,19 @@ import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker
 import { createActivities } from './activities';
 import type { StreamExit } from './activities/send-message';
 import { type Config, deriveKey, erasureSettings } from './config';
-import { createDb, type Db } from './db/client';
+import { createDb, type Db, poolLoad } from './db/client';
+import { type Figures, readFigures } from './db/figures';
 import { journalIn } from './db/journal-file';
+import { pingDb } from './db/reachability';
 import { STREAMS, type Stream } from './domain/streams';
 import { OUTGOING_WEBHOOKS } from './domain/webhook-signature';
 import { composeForward } from './mail/compose/forward';
 import { type Carrier, createCarrier } from './mail/deliver/connections';
 import { createSigner } from './mail/deliver/signing';
 import { createUnderstand, createUnderstandEvent } from './mail/receive/understand';
-import { createTemporalClient, temporalOptions } from './temporal/client';
+import { checkReadiness, type Readiness } from './telemetry/readiness';
+import { type Backlog, readBacklogs } from './temporal/backlog';
+import { call, createTemporalClient, temporalOptions } from './temporal/client';
 import { tellWhetherCurrent } from './temporal/deployment';
 import { runInbound } from './temporal/inbound';
 import { createJourneys } from './temporal/journeys';
@@ -27,7 +31,19 @@ export interface RunningWorker {
   stop(): Promise<void>;
   /** Resolves when it was stopped; rejects when a worker failed. */
   readonly finished: Promise<void>;
+  /** Does it poll, and does it reach what it works with? @param now ms since the epoch; the clock's where it is left out */
+  ready(now?: number): Promise<Readiness>;
+  /** What metrics are kept of. */
+  readonly load: {
+    pool(): ReturnType<typeof poolLoad>;
+    connections(): ({ stream: Stream } & ReturnType<Carrier['stats']>)[];
+    figures(): Promise<Figures>;
+    backlogs(): Promise<Backlog[]>;
+  };
 }
+
+/** The reconciler goes round every two seconds; one that got nowhere for so long (ms) is stuck, or something is away. */
+const RECONCILER_STUCK_MS = 2 * 60_000;
 
 /** A cached workflow costs about 220 KB and gains a sleeping lead nothing. */
 const CACHED_WORKFLOWS = 200;
@@ -51,6 +67,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     onError: (error) => log.warn({ code: (error as { code?: string }).code }, 'a database connection was lost'),
   });
   const carriers: Carrier[] = [];
+  const exits: StreamExit[] = [];
   const workers: Worker[] = [];
   const reconciling = new AbortController();
   const cleanUp = async () => {
@@ -65,7 +82,10 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     if (config.mailBlocked !== null) log.error({}, config.mailBlocked);
     for (const stream of [null, ...STREAMS]) {
       const exit = stream === null ? null : exitOf(config, stream);
-      if (exit !== null) carriers.push(exit.carrier);
+      if (exit !== null) {
+        carriers.push(exit.carrier);
+        exits.push(exit);
+      }
       workers.push(
         await Worker.create({
           connection,
@@ -92,6 +112,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
     reconciling.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
+  let reconciledAt = Date.now();
   const journal = config.journal === null ? undefined : journalIn(db, config.journal, log);
   const reconciler = runReconciler(
     {
@@ -101,6 +122,9 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
       alertMail: { operators: config.operators, from: config.staffFrom },
       unconfirmedKept: config.retention.unconfirmed,
       journal,
+      onRound: () => {
+        reconciledAt = Date.now();
+      },
       retention: { erasure: erasureSettings(config), timeFactor: config.timeFactor },
     },
     reconciling.signal,
@@ -145,6 +169,24 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
       await finished;
     },
     finished,
+    ready: async (now = Date.now()) =>
+      await checkReadiness({
+        polling: async () => {
+          const idle = workers.find((worker) => worker.getState() !== 'RUNNING');
+          if (idle !== undefined) throw new Error(idle.getState().toLowerCase());
+        },
+        postgres: (ms) => pingDb(db, ms),
+        temporal: () => call(client, () => client.connection.workflowService.getSystemInfo({})),
+        reconciler: async () => {
+          if (now - reconciledAt > RECONCILER_STUCK_MS) throw new Error('stuck');
+        },
+      }),
+    load: {
+      pool: () => poolLoad(db),
+      connections: () => exits.map(({ stream, carrier }) => ({ stream, ...carrier.stats() })),
+      figures: () => readFigures(db),
+      backlogs: () => readBacklogs(client),
+    },
   };
 }
 

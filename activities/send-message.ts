@@ -33,10 +33,12 @@ import { type ComposedMessage, composeMessage } from '../mail/compose/message';
 import type { TemplateOrder } from '../mail/compose/templates';
 import type { Carrier, SmtpLink } from '../mail/deliver/connections';
 import { type Refusal, SmtpRefusal } from '../mail/deliver/refusal';
-import { type Delivery, deliver } from '../mail/deliver/send';
+import type { Delivery } from '../mail/deliver/send';
 import { MissingDkimKey, type Signer } from '../mail/deliver/signing';
+import { claims } from '../telemetry/channels';
 import { routeOf, type SendStepResult, type WaitReason } from '../workflows/contract';
 import { afterRefusalOfUs, askLeave, type RefusalOfUs, spendPlace } from './leave-to-send';
+import { type ToldDelivery, toldDelivery } from './told-delivery';
 
 /** The way out of one stream. */
 export interface StreamExit {
@@ -103,7 +105,8 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
   if (leave.kind !== 'go') {
     return leave.kind === 'daily-cap' ? await answerFromRow(sending, 'daily-cap') : leave.answer;
   }
-  const link = await acquire(exit.carrier, cancelled);
+  const told = toldDelivery({ stream: exit.stream, mail: 'enrollment', id: touch.enrollmentId, step });
+  const link = await acquire(exit.carrier, cancelled, told);
   if (link instanceof SmtpRefusal) {
     const failure = ApplicationFailure.retryable(link.message, 'smtp_refused');
     return await afterRefusalOfUs(sending, exit.stream, refusalOf(link), failure);
@@ -113,6 +116,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
     const identity = identityOf(sending, exit);
     const cap = capOf(deps, exit.stream, now);
     const claimed = await claim(db, { ...key, messageId: identity.messageId, token, moves: touch.moves, cap, now });
+    claims.publish({ stream: exit.stream, granted: claimed !== null });
     if (claimed === null) return 'refused';
     let message: ComposedMessage;
     let signed: Buffer;
@@ -124,7 +128,7 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
       if (error instanceof MissingDkimKey) throw ApplicationFailure.retryable(error.message, 'not_signed');
       throw error;
     }
-    const delivery = await deliver(link, {
+    const delivery = await told.deliver(link, {
       from: message.envelope.from,
       to: touch.lead.email,
       envelopeId: message.envelope.id,
@@ -147,11 +151,18 @@ function dueNow(touch: Touch, now: Date): Date {
 }
 
 /** A connection to send over, or the server's no. @throws CancelledFailure, or a failure to be retried */
-export async function acquire(carrier: Carrier, cancelled: AbortSignal): Promise<SmtpLink | SmtpRefusal> {
+export async function acquire(
+  carrier: Carrier,
+  cancelled: AbortSignal,
+  told: ToldDelivery,
+): Promise<SmtpLink | SmtpRefusal> {
   try {
-    return await carrier.acquire(cancelled, CONNECTION_MS);
+    const link = await carrier.acquire(cancelled, CONNECTION_MS);
+    told.connected();
+    return link;
   } catch (error) {
     if (cancelled.aborted) throw new CancelledFailure('cancelled before anything was handed over');
+    told.noConnection(error instanceof SmtpRefusal ? error : null);
     if (error instanceof SmtpRefusal) return error;
     throw ApplicationFailure.retryable('no SMTP connection came free', 'smtp_busy');
   }

@@ -8,10 +8,10 @@ import { mailIdentity } from '../mail/compose/identity';
 import { type ComposedMessage, composeMessage } from '../mail/compose/message';
 import type { SmtpLink } from '../mail/deliver/connections';
 import { SmtpRefusal } from '../mail/deliver/refusal';
-import { deliver } from '../mail/deliver/send';
 import { MissingDkimKey } from '../mail/deliver/signing';
 import { withHeartbeat } from './heartbeat';
 import { codes, DELIVERY_MS, type StreamExit } from './send-message';
+import { type ToldDelivery, toldDelivery } from './told-delivery';
 
 export interface SendTestDeps {
   db: Db;
@@ -61,28 +61,32 @@ async function sendOnce(deps: SendTestDeps, test: QueuedTestSend, cancelled: Abo
   } catch (error) {
     return { state: 'refused', code: error instanceof MissingDkimKey ? 'not_signed' : 'not_fillable' };
   }
+  const told = toldDelivery({ stream: exit.stream, mail: 'test-send', id: test.testSendId, step: test.step });
   let link: SmtpLink;
   try {
     link = await exit.carrier.acquire(AbortSignal.any([cancelled, AbortSignal.timeout(CONNECTION_MS)]));
+    told.connected();
   } catch (error) {
     if (cancelled.aborted) throw new CancelledFailure('cancelled before anything was handed over');
+    told.noConnection(error instanceof SmtpRefusal ? error : null);
     if (error instanceof SmtpRefusal) return { retry: 'smtp_refused', code: error.message };
     return { retry: 'smtp_busy', code: 'no SMTP connection came free' };
   }
   try {
-    return await handOver(link, test, message, cancelled);
+    return await handOver(told, link, test, message, cancelled);
   } finally {
     link.release();
   }
 }
 
 async function handOver(
+  told: ToldDelivery,
   link: SmtpLink,
   test: QueuedTestSend,
   message: ComposedMessage,
   cancelled: AbortSignal,
 ): Promise<Attempt> {
-  const delivery = await deliver(link, {
+  const delivery = await told.deliver(link, {
     from: message.envelope.from,
     to: test.address,
     raw: message.raw,

@@ -27,12 +27,14 @@ import { type MailIdentity, mailIdentity } from '../mail/compose/identity';
 import { type ComposedTransactional, composeTransactional } from '../mail/compose/transactional';
 import { fillTransactional, NotFillable } from '../mail/compose/transactional-template';
 import { SmtpRefusal } from '../mail/deliver/refusal';
-import { type Delivery, deliver } from '../mail/deliver/send';
+import type { Delivery } from '../mail/deliver/send';
 import { MissingDkimKey } from '../mail/deliver/signing';
+import { claims } from '../telemetry/channels';
 import type { SendTransactionalInput, SendTransactionalResult } from '../workflows/contract';
 import { withHeartbeat } from './heartbeat';
 import { RECIPIENT_NAMED, type RefusalOfUs } from './leave-to-send';
 import { acquire, codes, DELIVERY_MS, isAboutOurMail, refusalOf, type StreamExit, untilRecorded } from './send-message';
+import { toldDelivery } from './told-delivery';
 
 export interface SendTransactionalDeps {
   db: Db;
@@ -112,7 +114,8 @@ async function tryOnce(
   const leave = await askLeave(db, mail, now);
   if ('kind' in leave) return leave;
 
-  const link = await acquire(exit.carrier, cancelled);
+  const told = toldDelivery({ stream: mail.stream, mail: 'transactional', id });
+  const link = await acquire(exit.carrier, cancelled, told);
   if (link instanceof SmtpRefusal) {
     const failure = ApplicationFailure.retryable(link.message, 'smtp_refused');
     return await afterRefusalOfUs(db, mail, refusalOf(link), failure, now);
@@ -121,6 +124,7 @@ async function tryOnce(
     const claim = { id, token: randomUUID() };
     const identity = identityOf(deps, exit, mail);
     const claimed = await claimTransactional(db, { ...claim, messageId: identity.messageId, now });
+    claims.publish({ stream: mail.stream, granted: claimed !== null });
     if (claimed === null) return 'look-again';
     let message: ComposedTransactional;
     try {
@@ -129,7 +133,7 @@ async function tryOnce(
     } catch (error) {
       return await notComposed(db, claim, error, now);
     }
-    const delivery = await deliver(link, {
+    const delivery = await told.deliver(link, {
       from: message.envelope.from,
       to: mail.email,
       envelopeId: message.envelope.id,

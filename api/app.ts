@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { Type } from 'typebox';
 import { Problem } from '../domain/problem';
+import { requestsBegun, requestsEnded } from '../telemetry/channels';
 import { authorise, demandScopes } from './auth';
 import type { Api, ApiContext } from './context';
 import { answerClientError, answerErrors } from './errors';
@@ -55,6 +56,8 @@ export interface AppOptions extends ApiContext {
   logger: FastifyBaseLogger;
   /** Rejects when Temporal can't be reached; `/readyz` tells. */
   pingTemporal?: () => Promise<void>;
+  /** Is it about to stop? `/readyz` then says no. */
+  isDraining?: () => boolean;
 }
 
 const BODY_LIMIT_BYTES = 1024 * 1024;
@@ -95,18 +98,21 @@ export async function buildApp(options: AppOptions): Promise<Api> {
   demandScopes(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
+    requestsBegun.publish(request);
   });
   app.addHook('onResponse', async (request, reply) => {
     const { method } = request;
     const ms = Math.round(reply.elapsedTime);
-    request.log.info({ method, route: request.routeOptions.url, status: reply.statusCode, ms }, 'answered');
+    const route = request.routeOptions.url;
+    requestsEnded.publish({ method, route: route ?? 'none', status: reply.statusCode, ms: reply.elapsedTime });
+    request.log.info({ method, route, status: reply.statusCode, ms }, 'answered');
   });
 
   await protectAnswers(app, config.publicUrl);
   journalBeforeAnswers(app, options.db, config.journal);
 
   await serveOpenApi(app, config.publicUrl);
-  healthRoutes(app, options, options.pingTemporal);
+  healthRoutes(app, options, options);
   problemPages(app);
   unsubscribeRoutes(app, options);
   ownPageRoutes(app, options);

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { journalBacklog } from '../db/journal';
+import { isMigrated } from '../db/migrate';
 import { pingDb } from '../db/reachability';
 import type { Api, ApiContext } from './context';
 
@@ -11,6 +12,10 @@ const Up = Type.Enum(['up', 'down']);
 const Readiness = Type.Object({
   status: Type.Enum(['ready', 'not-ready']),
   postgres: Up,
+  schema: Type.Enum(['current', 'behind', 'unknown'], {
+    description: 'Whether the database has every migration of this release.',
+  }),
+  draining: Type.Boolean({ description: 'This process is about to stop; requests are still taken.' }),
   temporal: Type.Optional({ ...Up, description: 'While it is down leads and stops are taken, and acted on later.' }),
   mail: Type.String({ description: '`ready`, or why no mail may leave: leads are taken, and wait.' }),
   journal: Type.Enum(['none', 'written', 'behind', 'unknown'], {
@@ -21,11 +26,16 @@ const Readiness = Type.Object({
 
 /**
  * `/healthz` lives as long as the process; `/readyz` as long as what the API promises can be kept, which takes Postgres
- * and nothing else (promise P4).
+ * with this release's schema and nothing else (promise P4), and until the process is told to stop.
  *
- * @param pingTemporal rejects when Temporal can't be reached
+ * @param process `pingTemporal` rejects when Temporal can't be reached; `isDraining`: it was told to stop
  */
-export function healthRoutes(app: Api, { db, config, clock }: ApiContext, pingTemporal?: () => Promise<void>): void {
+export function healthRoutes(
+  app: Api,
+  { db, config, clock }: ApiContext,
+  { pingTemporal, isDraining = () => false }: { pingTemporal?: () => Promise<void>; isDraining?: () => boolean },
+): void {
+  let migrated = false;
   app.get(
     '/healthz',
     {
@@ -49,11 +59,14 @@ export function healthRoutes(app: Api, { db, config, clock }: ApiContext, pingTe
         tags: ['health'],
         summary: 'Can requests be sent here?',
         description:
-          'Ready means: Postgres answers. Temporal and mail are told beside it, since neither is needed to accept.',
+          'Ready means: Postgres answers, has the schema of this release, and the process is not about to stop. Temporal and mail are told beside it, since neither is needed to accept.',
         security: [],
         response: {
           200: { ...Readiness, description: 'Yes.' },
-          503: { ...Readiness, description: 'Not now: Postgres does not answer.' },
+          503: {
+            ...Readiness,
+            description: 'Not now: Postgres does not answer, or lacks a migration, or this process is about to stop.',
+          },
         },
       },
     },
@@ -62,15 +75,30 @@ export function healthRoutes(app: Api, { db, config, clock }: ApiContext, pingTe
         state(pingDb(db, PING_MS)),
         pingTemporal === undefined ? undefined : state(within(pingTemporal(), PING_MS)),
       ]);
-      return await reply.code(postgres === 'up' ? 200 : 503).send({
-        status: postgres === 'up' ? 'ready' : 'not-ready',
+      const schema = postgres === 'up' ? await schemaState() : 'unknown';
+      const draining = isDraining();
+      const ready = schema === 'current' && !draining;
+      return await reply.code(ready ? 200 : 503).send({
+        status: ready ? 'ready' : 'not-ready',
         postgres,
+        schema,
+        draining,
         ...(temporal === undefined ? {} : { temporal }),
         mail: config.mailBlocked === null ? 'ready' : `blocked: ${config.mailBlocked}`,
         journal: config.journal === null ? 'none' : postgres === 'up' ? await journalState() : 'unknown',
       });
     },
   );
+
+  /** Once it is current it stays so: migrations only add. */
+  async function schemaState(): Promise<'current' | 'behind' | 'unknown'> {
+    try {
+      migrated ||= await isMigrated(db);
+      return migrated ? 'current' : 'behind';
+    } catch {
+      return 'unknown';
+    }
+  }
 
   async function journalState(): Promise<'written' | 'behind' | 'unknown'> {
     try {

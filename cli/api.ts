@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildApp } from '../api/app';
 import { readConfig } from '../config';
-import { createDb } from '../db/client';
+import { createDb, poolLoad } from '../db/client';
 import { exitWithParent } from '../stack/supervisor';
+import { addPoolMetrics, addRequestMetrics } from '../telemetry/metrics';
 import { call, createTemporalClient, temporalOptions } from '../temporal/client';
 import { createJourneys } from '../temporal/journeys';
 import { createDns } from './dns';
 import { createLog } from './log';
 import { stopSignal } from './stop-signal';
+import { startTelemetry } from './telemetry';
 
 /** How long a stop waits for requests under way and for calls to Temporal, ms. */
 const SHUTDOWN_MS = 20_000;
@@ -15,7 +17,7 @@ const SHUTDOWN_MS = 20_000;
 /** `recuerda api`: serves until it is told to stop, then finishes what it has begun. */
 export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
   const config = readConfig(env);
-  exitWithParent(SHUTDOWN_MS + 5_000);
+  exitWithParent(config.drainMs + SHUTDOWN_MS + 5_000);
   const stopped = stopSignal();
   const log = createLog('api', config.logLevel);
   const db = createDb({
@@ -25,8 +27,10 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
   });
   const client = createTemporalClient(temporalOptions(config));
   const journeys = createJourneys(client, db, log);
+  let draining = false;
   const app = await buildApp({
     db,
+    isDraining: () => draining,
     journeys,
     config,
     clock: () => new Date(),
@@ -36,10 +40,24 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
       await call(client, () => client.connection.workflowService.getSystemInfo({}));
     },
   });
+  const telemetry = await startTelemetry('api', config.metrics, log, {
+    ready: async () => {
+      const { statusCode, body } = await app.inject('/readyz');
+      const { status: _, ...checks } = JSON.parse(body) as Record<string, string>;
+      return { ready: statusCode === 200, checks };
+    },
+  });
+  if (telemetry !== null) {
+    addRequestMetrics(telemetry);
+    addPoolMetrics(telemetry, () => poolLoad(db));
+  }
   await app.listen({ host: config.host, port: config.port });
   log.info({ port: config.port }, 'serving');
 
   log.info({ signal: await stopped }, 'stopping');
+  draining = true;
+  // Requests are still taken, while whoever asks /readyz learns to send them elsewhere.
+  await sleep(config.drainMs);
   const finished = (async () => {
     await app.close();
     await journeys.settled();

@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImapFlow } from 'imapflow';
 import type { Logger } from 'pino';
 import { ConfigError, type ImapSettings, readConfig } from '../config';
-import { createDb, type Db } from '../db/client';
+import { createDb, type Db, poolLoad } from '../db/client';
 import { RAW_KEPT_BYTES } from '../db/inbound';
 import { type MailboxLock, takeMailboxLock } from '../db/mailbox-lock';
 import { findPlace, keepMessage, setPlace } from '../db/mailbox-places';
+import { pingDb } from '../db/reachability';
 import { createTokenSource, TokenRefusal } from '../mail/oauth2';
 import { foldersToRead, type ImapAccess, imapErrorCode, LoginRefused, openImap } from '../mail/receive/imap';
 import {
@@ -18,8 +19,11 @@ import {
 } from '../mail/receive/imap-folder';
 import { parseImapUrl } from '../mail/receive/imap-url';
 import { exitWithParent } from '../stack/supervisor';
+import { addPoolMetrics } from '../telemetry/metrics';
+import { checkReadiness } from '../telemetry/readiness';
 import { createLog } from './log';
 import { stopSignal } from './stop-signal';
+import { startTelemetry } from './telemetry';
 
 export interface InboxOptions {
   once?: boolean;
@@ -80,6 +84,9 @@ export async function runInbox(env: NodeJS.ProcessEnv, options: InboxOptions): P
     };
   });
 
+  const ready = () => checkReadiness({ postgres: (ms) => pingDb(db, ms) });
+  const telemetry = options.once ? null : await startTelemetry('inbox', config.metrics, log, { ready });
+  if (telemetry !== null) addPoolMetrics(telemetry, () => poolLoad(db));
   const stopped = new AbortController();
   const signalled = stopSignal().then((signal) => {
     log.info({ signal }, 'stopping');

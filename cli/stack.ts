@@ -214,7 +214,7 @@ function startProcesses(
         name,
         command: process.execPath,
         args: [join(root, 'cli', 'recuerda.js'), name],
-        env,
+        env: { ...env, ...metricsPort(env, name) },
         cwd: root,
         onLine: output.onLine,
       });
@@ -233,6 +233,12 @@ function startProcesses(
     const others = withInbox ? (['api', 'inbox'] as const) : (['api'] as const);
     Promise.all([run('worker', onMessage), ...others.map((name) => run(name, () => {}))]).catch(reject);
   });
+}
+
+/** The API's is the one that is set; the worker and the inbox, on the same machine, take the ones after it. */
+function metricsPort(env: NodeJS.ProcessEnv, name: 'api' | 'inbox' | 'worker'): NodeJS.ProcessEnv {
+  const first = Number(env.RECUERDA_METRICS_PORT || 0);
+  return first === 0 ? {} : { RECUERDA_METRICS_PORT: String(first + { api: 0, worker: 1, inbox: 2 }[name]) };
 }
 
 function createParts(signal: AbortSignal): Parts {

@@ -4,11 +4,17 @@ import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config';
 import { createDb } from '../db/client';
+import { freePort } from '../stack/ports';
 import { exitWithParent } from '../stack/supervisor';
+import { deliveries } from '../telemetry/channels';
+import { addFigures } from '../telemetry/figures';
+import { addConnectionMetrics, addPoolMetrics, addWorkerMetrics } from '../telemetry/metrics';
+import { NOT_STARTED } from '../telemetry/readiness';
 import { type RunningWorker, startWorker } from '../worker';
 import { withBundle } from './bundle';
 import { createLog, WORKER_READY } from './log';
 import { stopSignal } from './stop-signal';
+import { startTelemetry } from './telemetry';
 
 /** A worker takes up to 65 s to let deliveries finish. */
 const SHUTDOWN_MS = 75_000;
@@ -23,12 +29,21 @@ export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   const config = readConfig(env);
   exitWithParent(SHUTDOWN_MS);
   const log = createLog('worker', config.logLevel);
+  // The engine's SDK serves its own metrics; ours fetches them from there, so that there is one place to ask.
+  const sdkPort = config.metrics === null ? null : await freePort();
   Runtime.install({
     logger: sdkLogger(log),
     // Ours to handle: the SDK would stop its workers at once, and leave what is around them running.
     shutdownSignals: [],
-    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
+    telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} }, ...sdkMetrics(sdkPort) },
   });
+  deliveries.subscribe(({ at, ...told }) => log.info({ ...told, ms: at.ended - at.asked }, 'delivery'));
+  let worker: RunningWorker | undefined;
+  const telemetry = await startTelemetry('worker', config.metrics, log, {
+    ready: async () => (await worker?.ready()) ?? NOT_STARTED,
+    more: sdkPort === null ? undefined : `http://127.0.0.1:${sdkPort}/metrics`,
+  });
+  if (telemetry !== null) addWorkerMetrics(telemetry);
   const stopped = new AbortController();
   const signalled = stopSignal().then((signal) => {
     log.info({ signal }, 'stopping');
@@ -38,11 +53,23 @@ export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   await whenUp('Postgres', { log, stopped: stopped.signal, isPassing: () => true }, () => pingDatabase(config));
   const whenTemporal = { log, stopped: stopped.signal, isPassing: isConnectionFault };
   if (stopped.signal.aborted) process.exit(0);
-  const worker = await withBundle((bundle) => whenUp('Temporal', whenTemporal, () => startWorker(config, log, bundle)));
+  worker = await withBundle((bundle) => whenUp('Temporal', whenTemporal, () => startWorker(config, log, bundle)));
   if (worker === undefined) process.exit(0);
+  if (telemetry !== null) {
+    addPoolMetrics(telemetry, worker.load.pool);
+    addConnectionMetrics(telemetry, worker.load.connections);
+    addFigures(telemetry, worker.load);
+  }
   log.child({}, { level: 'info' }).info({}, WORKER_READY);
   await Promise.race([signalled, worker.finished.catch(() => {})]);
   await stop(worker, log);
+}
+
+/** Of the SDK: how long tasks wait, how they fail, how busy the slots are. On loopback, whoever may reach ours. */
+function sdkMetrics(port: number | null) {
+  if (port === null) return {};
+  const prometheus = { bindAddress: `127.0.0.1:${port}`, countersTotalSuffix: true, useSecondsForDurations: true };
+  return { metrics: { prometheus } };
 }
 
 async function stop(worker: RunningWorker, log: Logger): Promise<never> {

@@ -32,7 +32,19 @@ export function createDb(options: DbOptions): Db {
   // The pool listens to idle connections only. One that is lost while it is lent out tells whoever uses it, and without a
   // listener of its own would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool: preparing(pool) }) });
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool: preparing(pool) }) });
+  pools.set(db, { pool, most: options.maxConnections });
+  return db;
+}
+
+const pools = new WeakMap<Db, { pool: Pool; most: number }>();
+
+/** How busy a pool of `createDb` is: connections lent out, open and idle, allowed at most, and callers in line for one. */
+export function poolLoad(db: Db): { inUse: number; idle: number; most: number; waiting: number } {
+  const known = pools.get(db);
+  if (known === undefined) return { inUse: 0, idle: 0, most: 0, waiting: 0 };
+  const { pool, most } = known;
+  return { inUse: pool.totalCount - pool.idleCount, idle: pool.idleCount, most, waiting: pool.waitingCount };
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Journal } from '../db/journal';
 import { isUnreachable } from '../db/reachability';
 import { errorCode } from '../domain/error-code';
 import type { Understand, UnderstandEvent, Understood } from '../domain/inbound-actions';
+import { inboundRounds } from '../telemetry/channels';
 import type { Journeys } from './journeys';
 import type { Log } from './log';
 
@@ -58,6 +59,7 @@ export async function runInbound(options: InboundOptions & { rawKept: string }, 
     let busy = false;
     try {
       const round = await inboundOnce(options, signal);
+      inboundRounds.publish(round);
       busy = round.done + round.failed >= BATCH;
       if (round.done + round.failed + round.decided > 0) log.info({ ...round }, 'received mail was dealt with');
       if (Date.now() - tidied >= TIDY_EVERY_MS) {

@@ -20,6 +20,7 @@ import { forgetThrottles } from '../db/throttle';
 import { forgetTransactionalAddresses, leaseTransactional, markTransactionalStarted } from '../db/transactional';
 import { COUNTED_MS } from '../domain/confirmation';
 import { errorCode } from '../domain/error-code';
+import { reconcilerRounds } from '../telemetry/channels';
 import { type AlertMail, tellOperators } from './alerts';
 import { keepRequestGoing } from './confirmations';
 import { lookAfter, signalJourney, startImport, startJourney, startTestSend, startTransactional } from './journeys';
@@ -43,6 +44,8 @@ export interface ReconcilerOptions {
   unconfirmedKept?: string;
   /** Where stops, suppressions and erasures are written down outside Postgres; nowhere where it is left out. */
   journal?: Journal | undefined;
+  /** Told of each round that has gone through. */
+  onRound?: () => void;
   /** How those are erased whose time is over; nobody is where it is left out. */
   retention?: RetentionSettings;
 }
@@ -98,8 +101,11 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
   const applied: AppliedLimits = { limits: null, at: 0 };
   while (!signal.aborted) {
     let busy = false;
+    const begun = Date.now();
     try {
       const round = await reconcileOnce(options);
+      reconcilerRounds.publish({ ms: Date.now() - begun, done: round });
+      options.onRound?.();
       busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= BATCH;
       if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
       await keepLimits(options.client, options.db, log, applied);
@@ -122,6 +128,7 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
         tidied = Date.now();
       }
     } catch (error) {
+      reconcilerRounds.publish({ ms: Date.now() - begun, done: null });
       log.warn({ code: errorCode(error) }, 'reconciling failed; will try again');
       // A store that was lost took the limits with it, and the search attributes, without which no journey starts.
       applied.limits = null;

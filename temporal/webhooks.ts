@@ -4,6 +4,7 @@ import { forgetDeliveries, type LeasedDelivery, leaseDeliveries, settleDelivery 
 import { forgetSeen } from '../db/webhook-seen';
 import { errorCode } from '../domain/error-code';
 import { endpointSecret, signWebhook } from '../domain/webhook-signature';
+import { webhookTries } from '../telemetry/channels';
 import type { Log } from './log';
 import type { PostWebhook } from './webhook-post';
 
@@ -69,6 +70,7 @@ async function deliver({ db, log, post, key, clock = () => new Date() }: Webhook
     const secrets = secretVersions.map((version) => endpointSecret(key, endpointId, version));
     const answer = await post(url, body, signWebhook(id, body, secrets, clock()));
     const became = await settleDelivery(db, row, answer, clock());
+    if (became !== null) webhookTries.publish({ result: became });
     const told = { deliveryId: id, endpointId, attempts, ...answer };
     if (became === 'disabled') log.error(told, 'a webhook endpoint was switched off: nothing gets through to it');
     else if (became === 'failed') log.warn(told, 'a webhook was given up');

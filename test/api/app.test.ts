@@ -97,11 +97,21 @@ test('P4 readiness takes Postgres only; Temporal and mail are told beside it', a
   const answer = await app.inject('/readyz');
   expect([answer.statusCode, answer.json()]).toEqual([
     200,
-    { status: 'ready', postgres: 'up', temporal: 'down', mail: 'blocked: the links would be dead', journal: 'none' },
+    {
+      status: 'ready',
+      postgres: 'up',
+      schema: 'current',
+      draining: false,
+      temporal: 'down',
+      mail: 'blocked: the links would be dead',
+      journal: 'none',
+    },
   ]);
   expect((await api.app.inject('/readyz')).json()).toEqual({
     status: 'ready',
     postgres: 'up',
+    schema: 'current',
+    draining: false,
     mail: 'ready',
     journal: 'none',
   });

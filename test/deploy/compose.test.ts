@@ -100,19 +100,32 @@ describe('docker-compose.yml', () => {
 
   test('runs what the product needs, the mailbox in a trial only, and the inbox where there is one to watch', () => {
     expect(services.map(([name]) => name).sort()).toEqual(
-      [...ONE_SHOTS, ...APIS, ...TEMPORAL, 'inbox', 'mailbox', 'postgres', 'temporal-ui', 'worker'].sort(),
+      [
+        ...ONE_SHOTS,
+        ...APIS,
+        ...TEMPORAL,
+        'grafana',
+        'inbox',
+        'mailbox',
+        'postgres',
+        'prometheus',
+        'temporal-ui',
+        'worker',
+      ].sort(),
     );
     const optional = services.filter(([, { profiles }]) => profiles !== undefined);
     expect(Object.fromEntries(optional.map(([name, { profiles }]) => [name, profiles]))).toEqual({
+      grafana: ['monitoring'],
       inbox: ['inbox'],
       mailbox: ['trial'],
+      prometheus: ['monitoring'],
     });
   });
 
   test.each(services)('%s: its image is pinned to a full version', (_, { image }) => {
-    expect(image).toMatch(/^[a-z0-9/-]+:\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?$/);
+    expect(image).toMatch(/^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.-]+)?$/);
     // Only Postgres counts its versions in two numbers.
-    if (!image.startsWith('postgres:')) expect(image).toMatch(/:\d+\.\d+\.\d+/);
+    if (!image.startsWith('postgres:')) expect(image).toMatch(/:v?\d+\.\d+\.\d+/);
   });
 
   test('builds the version that package.json names', () => {
@@ -121,7 +134,7 @@ describe('docker-compose.yml', () => {
   });
 
   test.each(services)('%s: is checked, or is a process that ends where it fails', (name, { healthcheck, restart }) => {
-    if (['worker', 'inbox', 'migrate'].includes(name)) expect(healthcheck).toEqual({ disable: true });
+    if (name === 'migrate') expect(healthcheck).toEqual({ disable: true });
     else if (!ONE_SHOTS.includes(name)) expect(healthcheck?.test?.[0]).toBe('CMD');
     expect(restart).toBe(ONE_SHOTS.includes(name) ? 'on-failure:5' : 'unless-stopped');
   });
@@ -350,6 +363,7 @@ describe('the Dockerfile', () => {
       'examples',
       'mail',
       'stack',
+      'telemetry',
       'temporal',
       'workflows',
     ]) {

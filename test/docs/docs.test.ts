@@ -13,8 +13,9 @@ import { CAMPAIGN_ID_ATTRIBUTE, JOURNEYS_QUEUE, MAIL_QUEUES, OUTCOME_ATTRIBUTE }
 
 const ROOT = join(__dirname, '..', '..');
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
-const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((file) => `docs/${file}`)];
-const ROOMS = 'api|activities|cli|db|deploy|docs|domain|examples|mail|stack|temporal|test|workflows';
+const inDocs = readdirSync(join(ROOT, 'docs')).filter((file) => file.endsWith('.md'));
+const PAGES = ['README.md', ...inDocs.map((file) => `docs/${file}`)];
+const ROOMS = 'api|activities|cli|db|deploy|docs|domain|examples|mail|stack|telemetry|temporal|test|workflows';
 
 /** What is written in `code` of a page. */
 const codeOf = (page: string) => [...read(page).matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code);

@@ -61,6 +61,8 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     publicUrl: 'http://localhost:3000',
     host: '127.0.0.1',
     port: 0,
+    drainMs: 0,
+    metrics: null,
     apiKeys: ['test-key-0123456789'],
     addressKeys: TEST_ADDRESS_KEYS,
     tokenKeys: TEST_TOKEN_KEYS,
