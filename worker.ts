@@ -6,6 +6,7 @@ import { createDb, type Db, poolLoad } from './db/client';
 import { type Figures, readFigures } from './db/figures';
 import { journalIn } from './db/journal-file';
 import { pingDb } from './db/reachability';
+import { assertNotRestored } from './db/restored';
 import { STREAMS, type Stream } from './domain/streams';
 import { OUTGOING_WEBHOOKS } from './domain/webhook-signature';
 import { composeForward } from './mail/compose/forward';
@@ -55,6 +56,8 @@ const SHUTDOWN_GRACE_MS = 65_000;
 /**
  * Starts one worker process: a Worker for each task queue, and the reconciler. Resolves when all of them poll.
  *
+ * @throws RestoredDatabase when the database comes from a backup and nobody has brought it up to date
+ *
  * @param bundle workflow code that was bundled before; made from the sources when left out
  */
 export async function startWorker(config: Config, log: Log, bundle?: { codePath: string }): Promise<RunningWorker> {
@@ -78,6 +81,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
   };
 
   try {
+    await assertNotRestored(db, config.journal);
     await registerSearchAttributes(client, config.temporalNamespace);
     if (config.mailBlocked !== null) log.error({}, config.mailBlocked);
     for (const stream of [null, ...STREAMS]) {

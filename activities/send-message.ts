@@ -133,7 +133,9 @@ export async function sendMessage(sending: Sending): Promise<Attempt | 'refused'
       to: touch.lead.email,
       envelopeId: message.envelope.id,
       raw: signed,
-      gate: async () => !cancelled.aborted && (await passGate(db, key, token, now)),
+      gate: async () =>
+        !cancelled.aborted &&
+        (await passGate(db, key, token, now, { stream: exit.stream, provider: touch.fairnessKey })),
       signal: cancelled,
       deadlineMs: DELIVERY_MS,
     });

@@ -138,7 +138,7 @@ async function tryOnce(
       to: mail.email,
       envelopeId: message.envelope.id,
       raw: message.raw,
-      gate: async () => !cancelled.aborted && (await passTransactionalGate(db, claim, now)),
+      gate: async () => !cancelled.aborted && (await passTransactionalGate(db, claim, now, mail)),
       signal: cancelled,
       deadlineMs: DELIVERY_MS,
     });

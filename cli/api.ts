@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { buildApp } from '../api/app';
 import { readConfig } from '../config';
 import { createDb, poolLoad } from '../db/client';
+import { noticeRestore, RestoredDatabase } from '../db/restored';
+import { errorCode } from '../domain/error-code';
 import { exitWithParent } from '../stack/supervisor';
 import { addPoolMetrics, addRequestMetrics } from '../telemetry/metrics';
 import { call, createTemporalClient, temporalOptions } from '../temporal/client';
@@ -51,6 +53,11 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
     addRequestMetrics(telemetry);
     addPoolMetrics(telemetry, () => poolLoad(db));
   }
+  // It serves all the same, since people must be able to leave; the workers are what must not start.
+  await noticeRestore(db, config.journal).then(
+    (restored) => restored && log.error({}, new RestoredDatabase(restored.behindJournal).message),
+    (error) => log.warn({ code: errorCode(error) }, 'could not compare the database with its journal'),
+  );
   await app.listen({ host: config.host, port: config.port });
   log.info({ port: config.port }, 'serving');
 

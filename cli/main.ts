@@ -4,12 +4,14 @@ import { Command } from 'commander';
 import { ConfigError } from '../config';
 import { OperatorError } from '../domain/operator-error';
 import { version } from '../package.json';
+import type { AuditCommandOptions } from './audit';
 import type { DkimKeyOptions } from './dkim-key';
 import type { DnsCheckOptions } from './dns-check';
 import type { EvidenceKeyOptions } from './evidence-key';
 import type { ImportOptions } from './import';
 import type { InboxOptions } from './inbox';
 import type { KeyOptions } from './keys';
+import type { PauseOptions } from './pause';
 import type { HistoryOptions } from './replay';
 import type { ReplayOptions } from './replay-journal';
 import type { UnsealOptions } from './unseal-evidence';
@@ -107,6 +109,19 @@ function commands(env: NodeJS.ProcessEnv): Command {
       process.exitCode = await runReplayJournal(env, directory, options, process.stdout);
     });
   program
+    .command('audit')
+    .description(
+      'compare what Postgres and Temporal know of every journey; after a restore, before any worker starts, mend it',
+    )
+    .option('--mend', 'make them agree, and not only tell; no worker may run')
+    .option('--restored', 'Postgres comes from a backup: what was being sent when everything stopped counts as sent')
+    .option('--force', 'mend although workers run, or the backup is older than what Temporal remembers')
+    .option('--json', 'print it as JSON')
+    .action(async (options: AuditCommandOptions) => {
+      const { runAudit }: typeof import('./audit') = require('./audit');
+      process.exitCode = await runAudit(env, options, process.stdout);
+    });
+  program
     .command('import')
     .description('hand over a file of leads, as CSV')
     .argument('<file>', 'the file')
@@ -124,6 +139,22 @@ function commands(env: NodeJS.ProcessEnv): Command {
       process.exit(await importFile(env, ROOT, file, options, process.stdout));
     });
   const database = { env, root: ROOT, output: process.stdout };
+  program
+    .command('pause')
+    .description('pause sending: everything, or one stream; on the database itself, so it works with the API down')
+    .option('--stream <stream>', 'transactional, requested or marketing only')
+    .action(async (options: PauseOptions) => {
+      const { pauseAll }: typeof import('./pause') = require('./pause');
+      process.exitCode = await pauseAll(database, options);
+    });
+  program
+    .command('resume')
+    .description('let go on what was paused by hand: every stream, or one')
+    .option('--stream <stream>', 'this one only, whatever has paused it')
+    .action(async (options: PauseOptions) => {
+      const { resumeAllPaused }: typeof import('./pause') = require('./pause');
+      process.exitCode = await resumeAllPaused(database, options);
+    });
   const keys = program.command('keys').description('API keys: make, list and revoke them, on the database itself');
   keys
     .command('create')

@@ -3,6 +3,7 @@ import { createDb } from '../db/client';
 import { eraseLead } from '../db/erasure';
 import { readJournal } from '../db/journal-file';
 import { type ReplayCounts, replayJournal } from '../db/journal-replay';
+import { noteReplay } from '../db/restored';
 
 export interface ReplayOptions {
   since?: string;
@@ -32,7 +33,7 @@ export async function runReplayJournal(
     out.write('--since must be a date or time as ISO 8601 has it, such as 2026-11-30T08:00:00Z.\n');
     return 1;
   }
-  const { entries, files, unreadable } = await readJournal(from, since);
+  const { entries, files, unreadable, turn } = await readJournal(from, since);
   if (files === 0) {
     out.write('There is no journal in that directory.\n');
     return 1;
@@ -46,6 +47,7 @@ export async function runReplayJournal(
       `${files} files, ${entries.length} entries${unreadable > 0 ? `, ${unreadable} lines that are none` : ''}\n`,
     );
     out.write(tableOf(await replayJournal(db, entries, { erase })));
+    await noteReplay(db, turn);
     return 0;
   } finally {
     await db.destroy();

@@ -4,6 +4,7 @@ import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config';
 import { createDb } from '../db/client';
+import { RestoredDatabase } from '../db/restored';
 import { freePort } from '../stack/ports';
 import { exitWithParent } from '../stack/supervisor';
 import { deliveries } from '../telemetry/channels';
@@ -51,7 +52,9 @@ export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   });
 
   await whenUp('Postgres', { log, stopped: stopped.signal, isPassing: () => true }, () => pingDatabase(config));
-  const whenTemporal = { log, stopped: stopped.signal, isPassing: isConnectionFault };
+  // A restored database is waited for too: once somebody has brought it up to date, this starts by itself.
+  const isPassing = (error: unknown) => isConnectionFault(error) || error instanceof RestoredDatabase;
+  const whenTemporal = { log, stopped: stopped.signal, isPassing };
   if (stopped.signal.aborted) process.exit(0);
   worker = await withBundle((bundle) => whenUp('Temporal', whenTemporal, () => startWorker(config, log, bundle)));
   if (worker === undefined) process.exit(0);
@@ -99,7 +102,8 @@ async function whenUp<T>(what: string, waiting: Waiting, attempt: () => Promise<
     } catch (error) {
       if (!isPassing(error)) throw error;
       const reason = (error as { code?: unknown }).code ?? (error as Error).message;
-      log.warn({ reason, againInMs: waitMs }, `${what} is not ready; will try again`);
+      if (error instanceof RestoredDatabase) log.error({ againInMs: waitMs }, error.message);
+      else log.warn({ reason, againInMs: waitMs }, `${what} is not ready; will try again`);
     }
     await sleep(waitMs, undefined, { signal: stopped }).catch(() => {});
   }

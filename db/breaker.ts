@@ -138,14 +138,59 @@ export async function resumeSending(
   });
 }
 
-/** Pauses a stream (`provider` `*`), or its mail to one provider, until somebody resumes it. Again changes nothing. */
+/** Lets every stream go on that was paused as a whole, by hand. @returns which those are */
+export async function resumeAll(db: Db, now: Date): Promise<Stream[]> {
+  const paused = (await listPauses(db)).filter(
+    (pause) => pause.provider === WHOLE_STREAM && pause.reason === 'by-hand',
+  );
+  const resumed: Stream[] = [];
+  for (const { stream } of paused) {
+    if (await resumeSending(db, { stream, provider: WHOLE_STREAM, now })) resumed.push(stream);
+  }
+  return resumed;
+}
+
+/** A mail that was past its gate when sending was paused: it may still arrive. */
+export interface StillLeaving {
+  /** Null: a mail outside any journey. */
+  enrollmentId: string | null;
+  step: number | null;
+  /** Null: a mail of a journey. */
+  transactionalId: string | null;
+  messageId: string;
+}
+
+/**
+ * Pauses streams (`provider` `*`), or their mail to one provider, until somebody resumes them. Once this has returned, none of
+ * their mail is handed over any more but what it names (promise P2). Again changes nothing.
+ */
 export async function pauseSending(
   db: Db,
-  { stream, provider, now }: { stream: Stream; provider: string; now: Date },
-): Promise<void> {
-  await inTransaction(db, (tx) =>
-    stop(tx, { stream, provider, reason: 'by-hand', code: null, probing: false, detail: {}, now }),
-  );
+  { streams, provider, now }: { streams: readonly Stream[]; provider: string; now: Date },
+): Promise<StillLeaving[]> {
+  await inTransaction(db, async (tx) => {
+    for (const stream of streams) {
+      await stop(tx, { stream, provider, reason: 'by-hand', code: null, probing: false, detail: {}, now });
+    }
+  });
+  // Only after that was committed. A gate that does not see the pause belongs to a claim that was committed before, which the
+  // first statement below takes back; where the gate was faster, the second, with a snapshot of its own, names it.
+  const of = sql`(${streamOfMessage} = any(${streams}::text[]) and (${provider} = '*' or e.fairness_key = ${provider}))`;
+  const outside = sql`(t.stream = any(${streams}::text[]) and (${provider} = '*' or t.fairness_key = ${provider}))`;
+  return await inTransaction(db, async (tx) => {
+    await sql`
+      update message m set state = 'withdrawn', settled_at = ${now} from enrollment e
+      where e.id = m.enrollment_id and m.state = 'claimed' and ${of}`.execute(tx);
+    await sql`update transactional t set state = 'queued' where t.state = 'claimed' and ${outside}`.execute(tx);
+    const { rows } = await sql<StillLeaving>`
+      select m.enrollment_id as "enrollmentId", m.step::int as step, null as "transactionalId", m.message_id as "messageId"
+      from message m join enrollment e on e.id = m.enrollment_id where m.state = 'handing_over' and ${of}
+      union all
+      select null, null, t.id, t.message_id from transactional t where t.state = 'handing_over' and ${outside}`.execute(
+      tx,
+    );
+    return rows;
+  });
 }
 
 interface Stop {

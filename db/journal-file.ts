@@ -81,25 +81,30 @@ const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
  * Reads a journal: all files of a directory, each entry once.
  *
  * @param since leaves out what is older
- * @returns the entries, and how many lines were none: what broke off in a crash, or comes from a later release
+ * @param fromDay leaves out files of days before this one (YYYY-MM-DD, UTC)
+ * @returns the entries, and how many lines were none: what broke off in a crash, or comes from a later release; `turn`: the
+ *   latest write that any of the lines tells of
  * @throws what the file system says of the directory or a file
  */
 export async function readJournal(
   directory: string,
   since: Date | null,
-): Promise<{ entries: JournalEntry[]; files: number; unreadable: number }> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith(SUFFIX)).sort();
+  fromDay = '',
+): Promise<{ entries: JournalEntry[]; files: number; unreadable: number; turn: number }> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith(SUFFIX) && name >= fromDay).sort();
   const entries = new Map<string, JournalEntry>();
   let unreadable = 0;
+  let turn = 0;
   for (const name of names) {
     for (const line of (await readFile(join(directory, name), 'utf8')).split('\n')) {
       if (line === '') continue;
       const entry = entryOf(line);
+      turn = Math.max(turn, entry?.turn ?? 0);
       if (entry === null) unreadable += 1;
       else if (since === null || new Date(entry.at) >= since) entries.set(entry.id, entry);
     }
   }
-  return { entries: [...entries.values()], files: names.length, unreadable };
+  return { entries: [...entries.values()], files: names.length, unreadable, turn };
 }
 
 function entryOf(line: string): JournalEntry | null {

@@ -23,8 +23,8 @@ export type JournalFact =
   | { kind: 'lift'; hashes: readonly string[]; reasons: readonly string[]; campaignId: string | null; by: string }
   | { kind: 'erase'; leadId: string; hashes: readonly string[] };
 
-/** One line of the journal. */
-export type JournalEntry = JournalFact & { id: string; at: string };
+/** One line of the journal. `turn`: which write of its database to the journal brought it; older lines have none. */
+export type JournalEntry = JournalFact & { id: string; at: string; turn?: number };
 
 /** Notes what the journal must be told, in the transaction in which it happens; `flushJournal` tells it. */
 export async function noteForJournal(tx: Tx, facts: readonly JournalFact[], now: Date): Promise<void> {
@@ -52,10 +52,11 @@ const LOCK_MS = 3_000;
  * the same id, but never not at all. Whoever else moves something at the same time is waited for: when this resolves, all
  * that was noted before it began is written.
  *
+ * @param seen the last turn that this process has written: a database that is behind that was restored meanwhile
  * @returns how many entries were moved
  * @throws what the file or Postgres said; what was not moved stays in the outbox
  */
-export async function flushJournal(db: Db, file: JournalFile): Promise<number> {
+export async function flushJournal(db: Db, file: JournalFile, seen: { turn: number } = { turn: 0 }): Promise<number> {
   let moved = 0;
   for (;;) {
     const { rows: some } = await sql<{ any: boolean }>`select exists (select from journal_outbox) as any`.execute(db);
@@ -70,7 +71,9 @@ export async function flushJournal(db: Db, file: JournalFile): Promise<number> {
         .forUpdate()
         .execute();
       if (rows.length === 0) return 0;
-      await file.append(rows.map((row) => row.entry));
+      const turn = await takeTurn(tx, seen.turn);
+      await file.append(rows.map((row) => ({ ...row.entry, turn })));
+      seen.turn = turn;
       const ids = rows.map((row) => row.id);
       await tx.deleteFrom('journal_outbox').where('id', '=', sql<string>`any(${ids}::uuid[])`).execute();
       return rows.length;
@@ -78,6 +81,14 @@ export async function flushJournal(db: Db, file: JournalFile): Promise<number> {
     moved += count;
     if (count < BATCH) return moved;
   }
+}
+
+async function takeTurn(tx: Tx, seen: number): Promise<number> {
+  const { rows } = await sql<{ turn: string }>`
+    update journal_state set turn = turn + 1, turned_at = now(),
+      restored_at = case when turn < ${seen} then coalesce(restored_at, now()) else restored_at end
+    returning turn`.execute(tx);
+  return Number(rows[0]?.turn ?? 0);
 }
 
 /** The journal of one process. */
@@ -98,9 +109,10 @@ const PATIENCE_MS = 5_000;
 export function createJournal(db: Db, file: JournalFile, onFault: (code: string) => void): Journal {
   let running: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | null = null;
+  const seen = { turn: 0 };
   const flush = async () => {
     try {
-      await flushJournal(db, file);
+      await flushJournal(db, file, seen);
     } catch (error) {
       onFault(errorCode(error));
     }

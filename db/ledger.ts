@@ -1,8 +1,9 @@
-import { type CompiledQuery, type Selectable, sql } from 'kysely';
+import { type CompiledQuery, type Selectable, type SqlBool, sql } from 'kysely';
 import { countedAs } from '../domain/frequency';
 import type { JourneyKind } from '../domain/journeys';
 import type { Outcome } from '../domain/outcomes';
 import type { Plan } from '../domain/plan';
+import type { Stream } from '../domain/streams';
 import { type Suppression, suppressionOf } from './addresses';
 import { type Db, PREPARED } from './client';
 import type { EnrollmentTable, MarketingBasis, MessageState } from './schema';
@@ -315,9 +316,16 @@ export async function uncount(db: Db, addressHash: string, key: string, claimedA
 /**
  * The gate: the last moment at which a stop can still hold a message back. Called when the server has said 354.
  *
+ * @param way by which it leaves: a pause that somebody has put on that shuts the gate too (`pauseSending`)
  * @returns true when the body may go out; false when the message was withdrawn or taken over meanwhile
  */
-export async function passGate(db: Db, key: MessageKey, token: string, now: Date): Promise<boolean> {
+export async function passGate(
+  db: Db,
+  key: MessageKey,
+  token: string,
+  now: Date,
+  way: { stream: Stream; provider: string } | null = null,
+): Promise<boolean> {
   const result = await db
     .updateTable('message')
     .set({ state: 'handing_over', handing_over_at: now })
@@ -326,9 +334,17 @@ export async function passGate(db: Db, key: MessageKey, token: string, now: Date
     .where('copy', '=', key.copy)
     .where('state', '=', 'claimed')
     .where('token', '=', token)
+    .where(notPausedByHand(way?.stream ?? null, way?.provider ?? null))
     .modifyEnd(PREPARED)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
+}
+
+/** No pause that only a person ends keeps this way shut; null: any way is open. */
+export function notPausedByHand(stream: Stream | null, provider: string | null) {
+  return sql<SqlBool>`not exists (
+    select from sending_pause p
+    where p.stream = ${stream}::text and p.provider in ('*', ${provider}::text) and p.probe_at is null)`;
 }
 
 export interface Settlement extends MessageKey {

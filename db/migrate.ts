@@ -5,6 +5,7 @@ import * as mail from './migrations/0002-mail';
 import * as people from './migrations/0003-people';
 import * as campaignMigrations from './migrations/0004-campaign-migrations';
 import * as figures from './migrations/0005-figures';
+import * as journalState from './migrations/0006-journal-state';
 
 const MIGRATIONS: Record<string, Migration> = {
   '0001-spine': spine,
@@ -12,6 +13,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0003-people': people,
   '0004-campaign-migrations': campaignMigrations,
   '0005-figures': figures,
+  '0006-journal-state': journalState,
 };
 
 /**

@@ -577,6 +577,13 @@ export interface JournalOutboxTable {
   entry: JSONColumnType<JournalEntry>;
 }
 
+export interface JournalStateTable {
+  one: Generated<boolean>;
+  turn: ColumnType<string, never, never>;
+  turned_at: Date | null;
+  restored_at: Date | null;
+}
+
 export interface ApiKeyTable {
   id: string;
   name: string;
@@ -731,6 +738,7 @@ export interface Database {
   form_request: FormRequestTable;
   privacy_link: PrivacyLinkTable;
   journal_outbox: JournalOutboxTable;
+  journal_state: JournalStateTable;
   api_key: ApiKeyTable;
   staff_user: StaffUserTable;
   staff_session: StaffSessionTable;

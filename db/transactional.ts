@@ -6,6 +6,7 @@ import { Problem } from '../domain/problem';
 import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
 import { withdrawRequestsOf } from './form-requests';
+import { notPausedByHand } from './ledger';
 import type { MessageReport, TransactionalKind } from './schema';
 import { stopIn } from './stops';
 
@@ -274,14 +275,24 @@ export async function claimTransactional(
   return row === undefined ? null : { deferrals: row.attempts, firstClaimedAt: row.first_claimed_at };
 }
 
-/** The gate, asked when the server has said 354: true when the body may go out. */
-export async function passTransactionalGate(db: Db, { id, token }: TransactionalClaim, now: Date): Promise<boolean> {
+/**
+ * The gate, asked when the server has said 354: true when the body may go out.
+ *
+ * @param way by which it leaves: a pause that somebody has put on that shuts the gate too
+ */
+export async function passTransactionalGate(
+  db: Db,
+  { id, token }: TransactionalClaim,
+  now: Date,
+  way: { stream: MailStream; provider: string } | null = null,
+): Promise<boolean> {
   const result = await db
     .updateTable('transactional')
     .set({ state: 'handing_over', handing_over_at: now })
     .where('id', '=', id)
     .where('state', '=', 'claimed')
     .where('token', '=', token)
+    .where(notPausedByHand(way?.stream ?? null, way?.provider ?? null))
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
 }
@@ -374,6 +385,12 @@ export async function bounceTransactional(
     }
     await settleTransactional(tx, { id, token, state: 'rejected', code, now });
   });
+}
+
+/** Settles a mail of which the engine knows that it was dealt with, and the ledger does not, since it comes from a backup. */
+export async function settleLost(db: Db, id: string, state: SettledState, now: Date): Promise<void> {
+  const lost = { state, code: 'restored', providerId: null, now };
+  await settleWhere(db, id, sql`state in ('queued', 'claimed', 'handing_over')`, lost);
 }
 
 /** Ends a mail that somebody has cancelled in the engine, unless it is past the gate. @returns its state afterwards */

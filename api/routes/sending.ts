@@ -4,6 +4,7 @@ import {
   lastAlerts,
   listPauses,
   pauseSending,
+  resumeAll,
   resumeSending,
   type SendingPause,
   sendingRates,
@@ -167,6 +168,15 @@ const StreamState = Type.Object({
 const PauseBody = Type.Object(
   { stream: StreamName, provider: Type.Optional(ProviderName) },
   { additionalProperties: false, examples: [{ stream: 'marketing', provider: 'gmail' }] },
+);
+const InFlight = Type.Array(
+  Type.Object({
+    enrollmentId: Nullable(Type.String({ format: 'uuid' })),
+    step: Nullable(Type.Integer()),
+    transactionalId: Nullable(Type.String({ format: 'uuid', description: 'A mail outside any journey.' })),
+    messageId: Type.String(),
+  }),
+  { description: 'Mails that the mail server was receiving at that moment: they may still arrive.' },
 );
 const PausePath = Type.Object({ stream: StreamName, provider: ProviderName });
 
@@ -335,21 +345,65 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
         tags: ['sending'],
         summary: 'Pause a stream, or its mail to one provider',
         description:
-          'Nobody loses their place: what is due waits. What is being handed over at this moment still goes. Pausing again ' +
-          'changes nothing, except that the pause no longer ends by itself.',
+          'Nobody loses their place: what is due waits. Once this is answered nothing of it is handed over any more but what ' +
+          '`inFlight` names. Pausing again changes nothing, except that the pause no longer ends by itself. ' +
+          '`POST /v1/sending/pause-all` pauses everything.',
         body: PauseBody,
-        response: { 201: { ...Pause, description: 'It is paused.' }, ...problemResponses() },
+        response: {
+          201: Type.Object({ ...Pause.properties, inFlight: InFlight }, { description: 'It is paused.' }),
+          ...problemResponses(),
+        },
       },
     },
     async (request, reply) => {
       const { stream, provider = WHOLE_STREAM } = request.body;
       if (provider !== WHOLE_STREAM) knownProvider(provider, '/provider');
-      await pauseSending(db, { stream, provider, now: clock() });
+      const inFlight = await pauseSending(db, { streams: [stream], provider, now: clock() });
       const pause = (await listPauses(db)).find((each) => each.stream === stream && each.provider === provider);
       // Somebody may have resumed it in between.
       if (pause === undefined) throw notPaused(stream, provider);
-      return await reply.code(201).send(pauseAnswer(pause));
+      return await reply.code(201).send({ ...pauseAnswer(pause), inFlight });
     },
+  );
+
+  app.post(
+    '/sending/pause-all',
+    {
+      config: { scopes: ['operator'] },
+      schema: {
+        operationId: 'pauseAllSending',
+        tags: ['sending'],
+        summary: 'Pause everything',
+        description:
+          'All three streams, invoices too. Nobody loses their place, and leads, purchases and opt-outs are taken as ever. Once ' +
+          'this is answered nothing is handed over any more but what `inFlight` names.',
+        response: { 200: Type.Object({ inFlight: InFlight }, { description: 'It is paused.' }), ...problemResponses() },
+      },
+    },
+    async () => ({ inFlight: await pauseSending(db, { streams: STREAMS, provider: WHOLE_STREAM, now: clock() }) }),
+  );
+
+  app.post(
+    '/sending/resume-all',
+    {
+      config: { scopes: ['operator'] },
+      schema: {
+        operationId: 'resumeAllSending',
+        tags: ['sending'],
+        summary: 'Let everything go on that was paused by hand',
+        description:
+          'Whole streams only. What the circuit breaker has stopped, and single providers, stay paused: they are resumed one ' +
+          'by one.',
+        response: {
+          200: Type.Object(
+            { resumed: Type.Array(StreamName) },
+            { description: 'What goes on; empty where nothing was paused by hand.' },
+          ),
+          ...problemResponses(),
+        },
+      },
+    },
+    async () => ({ resumed: await resumeAll(db, clock()) }),
   );
 
   app.delete(

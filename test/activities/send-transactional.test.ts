@@ -231,7 +231,7 @@ test('a stream that was stopped holds it back, and it goes out once that is over
   const { db } = database;
   const id = await enqueue();
   const stopped = { stream: 'transactional' as const, provider: '*', now: new Date() };
-  await pauseSending(db, stopped);
+  await pauseSending(db, { ...stopped, streams: [stopped.stream] });
   const answer = await run(id);
   expect(answer).toMatchObject({ kind: 'again', reason: 'paused' });
   expect(sink.messages).toEqual([]);
@@ -291,7 +291,7 @@ describe('mail that a person asked for by a page', () => {
     const limits = unlimited();
     limits.requested.perDay = 1;
     await saveLimits(db, limits, new Date());
-    await pauseSending(db, { stream: 'transactional', provider: '*', now: new Date() });
+    await pauseSending(db, { streams: ['transactional'], provider: '*', now: new Date() });
     const ids = [
       await enqueueTransactional(db, pageMail(ANA)),
       await enqueueTransactional(db, pageMail('berta@correo.example')),
@@ -299,7 +299,7 @@ describe('mail that a person asked for by a page', () => {
     expect(await run(ids[0], { exit: requested() })).toEqual({ kind: 'settled', state: 'accepted' });
     expect(await run(ids[1], { exit: requested() })).toMatchObject({ kind: 'again', reason: 'daily-cap' });
     await saveLimits(db, unlimited(), new Date());
-    await pauseSending(db, { stream: 'requested', provider: '*', now: new Date() });
+    await pauseSending(db, { streams: ['requested'], provider: '*', now: new Date() });
     const third = await enqueueTransactional(db, pageMail(ANA));
     expect(await run(third, { exit: requested() })).toMatchObject({ kind: 'again', reason: 'paused' });
   });

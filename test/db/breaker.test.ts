@@ -7,6 +7,7 @@ import {
   pauseSending,
   recordFault,
   resumeAfterProbe,
+  resumeAll,
   resumeSending,
   sendingPause,
   sendingRates,
@@ -14,10 +15,12 @@ import {
 } from '../../db/breaker';
 import { createDb, type Db } from '../../db/client';
 import { holdForPause, wakeHeld, wakeProbes } from '../../db/holds';
+import { passGate } from '../../db/ledger';
 import { leaseOverdue } from '../../db/outbox';
 import type { SendingFault } from '../../domain/breaker';
+import { STREAMS } from '../../domain/streams';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
-import { jitter, type Subject, seed, together } from './racing';
+import { jitter, type Subject, seed, together, tryClaim } from './racing';
 
 let database: TestDatabase;
 let db: Db;
@@ -169,7 +172,7 @@ describe('refusals of us', () => {
     expect(answers.filter((answer) => answer.pause !== null)).toHaveLength(9);
     expect((await listPauses(db))[0]).toMatchObject({ probeAt: at(3), probes: 1 });
 
-    await pauseSending(db, { stream: 'marketing', provider: 'gmail', now: at(2) });
+    await pauseSending(db, { streams: ['marketing'], provider: 'gmail', now: at(2) });
     expect(await leave(at(5))).toMatchObject({ pause: { provider: 'gmail', reason: 'by-hand' }, probe: false });
     await resumeAfterProbe(db, 'marketing', 'gmail', at(5));
     expect(await pauses()).toEqual([['marketing', 'gmail', 'by-hand']]);
@@ -178,7 +181,7 @@ describe('refusals of us', () => {
 
   test('a pause that a probe may end becomes one by hand, and not the other way round', async () => {
     await refusal({ code: '535', phase: 'auth', cause: 'us' });
-    await pauseSending(db, { stream: 'marketing', provider: '*', now: NOW });
+    await pauseSending(db, { streams: ['marketing'], provider: '*', now: NOW });
     expect(await sendingPause(db, 'marketing', 'gmail')).toMatchObject({ reason: 'by-hand', probeAt: null });
     await refusal({ code: '535', phase: 'auth', cause: 'us' });
     expect(await pauses()).toEqual([['marketing', '*', 'by-hand']]);
@@ -199,7 +202,7 @@ describe('who is held', () => {
 
   test('is woken when the pause is over, in batches, and who has ended is only let go', async () => {
     const subjects = await seed(db, 12, { step: 1 });
-    await pauseSending(db, { ...own, now: NOW });
+    await pauseSending(db, { streams: [own.stream], provider: own.provider, now: NOW });
     for (const { enrollmentId } of subjects) expect(await holdForPause(db, enrollmentId, own, NOW)).toBe(true);
     await sql`update enrollment set outcome = 'replied', ended_at = now() where id = ${subjects[0]?.enrollmentId}`.execute(
       db,
@@ -215,15 +218,15 @@ describe('who is held', () => {
 
   test('stays held for the stream when only the provider goes on, and the other way round looks again', async () => {
     const [one, two] = (await seed(db, 2, { step: 1 })) as [Subject, Subject];
-    await pauseSending(db, { ...stream, now: NOW });
-    await pauseSending(db, { ...own, now: NOW });
+    await pauseSending(db, { streams: [stream.stream], provider: stream.provider, now: NOW });
+    await pauseSending(db, { streams: [own.stream], provider: own.provider, now: NOW });
     await holdForPause(db, one.enrollmentId, own, NOW);
     await holdForPause(db, two.enrollmentId, stream, NOW);
     await resumeSending(db, { ...own, now: NOW });
     expect(await wakeHeld(db, 500, NOW)).toBe(1);
     expect((await held()).map((row) => row.held_for)).toEqual(['marketing:*', 'marketing:*']);
     expect(await told()).toBe(0);
-    await pauseSending(db, { ...own, now: NOW });
+    await pauseSending(db, { streams: [own.stream], provider: own.provider, now: NOW });
     await resumeSending(db, { ...stream, now: NOW });
     expect(await wakeHeld(db, 500, NOW)).toBe(2);
     expect(await told()).toBe(2);
@@ -232,7 +235,7 @@ describe('who is held', () => {
   test('is never missed by a resume that comes at the same moment', async () => {
     const subjects = await seed(db, 150, { step: 1 });
     for (const { enrollmentId } of subjects) {
-      await pauseSending(db, { ...own, now: NOW });
+      await pauseSending(db, { streams: [own.stream], provider: own.provider, now: NOW });
       const [isHeld] = await together(
         () => holdForPause(db, enrollmentId, own, NOW),
         async () => {
@@ -246,7 +249,7 @@ describe('who is held', () => {
 
   test('is left alone by the watchdog, which looks after who was woken', async () => {
     const subjects = await seed(db, 2, { step: 1, startedAt: NOW });
-    await pauseSending(db, { ...own, now: NOW });
+    await pauseSending(db, { streams: [own.stream], provider: own.provider, now: NOW });
     for (const { enrollmentId } of subjects) await holdForPause(db, enrollmentId, own, NOW);
     expect(await leaseOverdue(db, 0, 10, 0)).toEqual([]);
     await resumeSending(db, { ...own, now: NOW });
@@ -282,4 +285,56 @@ test('alerts are told once, by whichever process comes first, and again when tel
   await Promise.all([tellAlerts(db, 10, NOW, tell), tellAlerts(other, 10, NOW, tell), tellAlerts(db, 10, NOW, tell)]);
   await other.destroy();
   expect(told).toEqual(['refused']);
+});
+
+describe('a pause by hand', () => {
+  const way = { stream: 'marketing', provider: PROVIDER } as const;
+
+  test('P2: takes back what was claimed, names what is past the gate, and shuts the gate for what is claimed after it', async () => {
+    const [claimed, passing, late] = (await seed(db, 3, { step: 2 })) as [Subject, Subject, Subject];
+    const keyOf = ({ enrollmentId }: Subject) => ({ enrollmentId, step: 2, copy: 0 });
+    const token = (await tryClaim(db, keyOf(claimed))) ?? '';
+    const passed = (await tryClaim(db, keyOf(passing))) ?? '';
+    expect(await passGate(db, keyOf(passing), passed, NOW, way)).toBe(true);
+
+    const named = await pauseSending(db, { streams: STREAMS, provider: '*', now: NOW });
+    expect(named).toMatchObject([{ enrollmentId: passing.enrollmentId, step: 2, transactionalId: null }]);
+    expect(await passGate(db, keyOf(claimed), token, NOW, way)).toBe(false);
+    const lateToken = (await tryClaim(db, keyOf(late))) ?? '';
+    expect(await passGate(db, keyOf(late), lateToken, NOW, way)).toBe(false);
+    expect((await listPauses(db)).map(({ stream }) => stream)).toEqual([...STREAMS].sort());
+
+    await fault({ kind: 'complaint' });
+    expect(await resumeAll(db, NOW)).toEqual([...STREAMS].sort());
+    expect(await passGate(db, keyOf(late), lateToken, NOW, way)).toBe(true);
+    expect(await resumeAll(db, NOW)).toEqual([]);
+  });
+
+  test('P2: raced by sends, nothing is handed over after its answer that it has not named', async () => {
+    const subjects = await seed(db, 300, { step: 2 });
+    let passed = 0;
+    const send = async ({ enrollmentId }: Subject) => {
+      const key = { enrollmentId, step: 2, copy: 0 };
+      await jitter();
+      const token = await tryClaim(db, key);
+      if (token === null) return;
+      await jitter();
+      if (await passGate(db, key, token, new Date(), way)) passed += 1;
+    };
+    const pausing = async () => {
+      while (passed < 40) await new Promise((resolve) => setTimeout(resolve, 1));
+      return await pauseSending(db, { streams: ['marketing'], provider: '*', now: new Date() });
+    };
+    // Fewer at a time than there are connections, so that the pause need not wait for all of them.
+    const queue = subjects.values();
+    const sending = Array.from({ length: 6 }, async () => {
+      for (const subject of queue) await send(subject);
+    });
+    const [named] = await Promise.all([pausing(), ...sending]);
+    const handed = await db.selectFrom('message').select('enrollment_id').where('state', '=', 'handing_over').execute();
+    const told = new Set(named.map(({ enrollmentId }) => enrollmentId));
+    expect(handed.map((row) => row.enrollment_id).filter((id) => !told.has(id))).toEqual([]);
+    expect(handed.length).toBeGreaterThanOrEqual(40);
+    expect(handed.length).toBeLessThan(300);
+  });
 });

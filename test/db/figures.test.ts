@@ -74,7 +74,7 @@ test('counts what is late by its stream, and what is held, paused or ended not',
       code: 'crash',
     })
     .execute();
-  await pauseSending(db, { stream: 'marketing', provider: '*', now: new Date() });
+  await pauseSending(db, { streams: ['marketing'], provider: '*', now: new Date() });
 
   const found = await readFigures(db);
   for (const waits of Object.values(found.overdue)) {

@@ -167,6 +167,57 @@ describe('docs/deliverability.md', () => {
   });
 });
 
+describe('docs/operations.md', () => {
+  const page = read('docs/operations.md');
+
+  test('names only commands, flags and addresses that there are', () => {
+    const main = read('cli/main.ts');
+    const commands = [...main.matchAll(/\.command\('([a-z-]+)'/g)].map(([, name = '']) => name);
+    const flags = [...main.matchAll(/'(?:-\w, )?--([a-z-]+)/g)].map(([, name = '']) => name);
+    const used = [...page.matchAll(/recuerda ([a-z-]+)((?: [^`\n]*)?)/g)].filter(
+      ([, name = '']) => !['waits'].includes(name),
+    );
+    expect(used.length).toBeGreaterThan(20);
+    expect(used.map(([, name = '']) => name).filter((name) => !commands.includes(name))).toEqual([]);
+    const given = used.flatMap(([, , rest = '']) => [...rest.matchAll(/ --([a-z-]+)/g)].map(([, name = '']) => name));
+    expect(given.filter((name) => !flags.includes(name))).toEqual([]);
+    const routes = readdirSync(join(ROOT, 'api', 'routes'))
+      .map((file) => read(`api/routes/${file}`))
+      .join('\n');
+    const paths = [...page.matchAll(/(?:\/v1|\$API\/v1)(\/[\w{}$/-]+)/g)].map(([, path = '']) =>
+      path.replace(/\{\w+\}|\$\w+/g, '*'),
+    );
+    const served = [...routes.matchAll(/['`](\/[\w:./*-]+)['`]/g)].map(([, path = '']) => path.replace(/:\w+/g, '*'));
+    expect(paths.length).toBeGreaterThan(8);
+    expect(paths.filter((path) => !served.includes(path))).toEqual([]);
+  });
+
+  test('has the headings that alerts lead to', () => {
+    for (const title of [
+      'Provider down for a day',
+      'Stuck task',
+      'Nothing is sent',
+      'Unknown messages',
+      'The journal is behind',
+      'A worker is gone',
+      'The API answers 5xx',
+    ]) {
+      expect(page).toContain(`\n## ${title}\n`);
+    }
+  });
+
+  test('explains every kind of difference that the audit finds', () => {
+    const source = read('temporal/audit.ts');
+    const kinds = [
+      ...source
+        .slice(source.indexOf('type DifferenceKind'), source.indexOf('export interface Difference '))
+        .matchAll(/\| '([a-z-]+)'/g),
+    ];
+    expect(kinds.length).toBeGreaterThan(7);
+    expect(kinds.map(([, kind = '']) => kind).filter((kind) => !page.includes(`\`${kind}\``))).toEqual([]);
+  });
+});
+
 describe('README.md', () => {
   const page = read('README.md');
 

@@ -17,6 +17,22 @@ export interface TestDatabase {
 export async function createTestDatabase(maxConnections = 20, template = 'recuerda'): Promise<TestDatabase> {
   const serverUrl = process.env.TEST_POSTGRES_URL;
   if (serverUrl === undefined) throw new Error('TEST_POSTGRES_URL is set by test/support/global-setup.ts');
+  return await clone(serverUrl, template, maxConnections);
+}
+
+/** A copy of a database as it is now, as a backup has it. Whoever is connected to the original is cut off, and may connect again. */
+export async function backUp(original: TestDatabase): Promise<TestDatabase> {
+  const name = new URL(original.url).pathname.slice(1);
+  await admin(original.url, `alter database ${name} allow_connections false`);
+  try {
+    await admin(original.url, `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`);
+    return await clone(original.url, name, 20);
+  } finally {
+    await admin(original.url, `alter database ${name} allow_connections true`);
+  }
+}
+
+async function clone(serverUrl: string, template: string, maxConnections: number): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString('hex')}`;
   await admin(serverUrl, `create database ${name} template ${template}`);
   const url = new URL(serverUrl);

@@ -25,6 +25,23 @@ export interface WorkerSettings {
   bundle?: string;
   /** Worker deployment versioning. */
   deployment?: { name: string; buildId: string };
+  /** Directory of its journal; none when left out. */
+  journal?: string;
+}
+
+/** The environment of a command that works with these. */
+export function environmentOf(settings: WorkerSettings): Record<string, string> {
+  return {
+    DATABASE_URL: settings.databaseUrl,
+    TEMPORAL_ADDRESS: settings.temporalAddress,
+    SMTP_URL: settings.smtpUrl,
+    RECUERDA_PUBLIC_URL: 'http://localhost:3000',
+    RECUERDA_SMTP_CONNECTIONS: String(settings.smtpConnections ?? 5),
+    RECUERDA_TIME_FACTOR: String(settings.timeFactor ?? 1),
+    RECUERDA_ADDRESS_KEYS: keyList(TEST_ADDRESS_KEYS),
+    RECUERDA_TOKEN_KEYS: keyList(TEST_TOKEN_KEYS),
+    RECUERDA_JOURNAL: settings.journal ?? '',
+  };
 }
 
 const ROOT = join(__dirname, '..', '..');
@@ -41,17 +58,10 @@ export async function startWorkerProcess(settings: WorkerSettings): Promise<Work
     cwd: ROOT,
     env: {
       PATH: process.env.PATH,
+      ...environmentOf(settings),
       TEST_WORKFLOW_BUNDLE: settings.bundle ?? process.env.TEST_WORKFLOW_BUNDLE,
-      DATABASE_URL: settings.databaseUrl,
-      TEMPORAL_ADDRESS: settings.temporalAddress,
-      SMTP_URL: settings.smtpUrl,
-      RECUERDA_PUBLIC_URL: 'http://localhost:3000',
-      RECUERDA_SMTP_CONNECTIONS: String(settings.smtpConnections ?? 5),
-      RECUERDA_TIME_FACTOR: String(settings.timeFactor ?? 1),
       RECUERDA_DEPLOYMENT: settings.deployment?.name,
       RECUERDA_BUILD_ID: settings.deployment?.buildId,
-      RECUERDA_ADDRESS_KEYS: keyList(TEST_ADDRESS_KEYS),
-      RECUERDA_TOKEN_KEYS: keyList(TEST_TOKEN_KEYS),
     },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });

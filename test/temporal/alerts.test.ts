@@ -67,7 +67,7 @@ test('a stop is an error in the log and a mail to each operator, once; what they
 
 test('without operators there is the log alone', async () => {
   const { db } = database;
-  await pauseSending(db, { stream: 'transactional', provider: '*', now: new Date() });
+  await pauseSending(db, { streams: ['transactional'], provider: '*', now: new Date() });
   await resumeSending(db, { stream: 'transactional', provider: '*', now: new Date() });
   const { log, lines } = listening();
   expect(await tellOperators(db, log, { operators: [], from: null })).toBe(2);

@@ -90,7 +90,7 @@ test('a server that refuses us stops the stream: all are held, one tries, and on
 });
 
 test('paused by hand: only that provider is held, until somebody resumes it', async () => {
-  await pauseSending(engine.db, { stream: 'requested', provider: 'gmail', now: new Date() });
+  await pauseSending(engine.db, { streams: ['requested'], provider: 'gmail', now: new Date() });
   const held = await enrolled('alguien@googlemail.com');
   const free = await enrolled('alguien@outlook.com');
   await soon(async () => (await doing(held)) === 'holding');

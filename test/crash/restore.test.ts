@@ -1,0 +1,271 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runAudit } from '../../cli/audit';
+import { runReplayJournal } from '../../cli/replay-journal';
+import { createDb, type Db } from '../../db/client';
+import { flushJournal } from '../../db/journal';
+import { openJournalFile } from '../../db/journal-file';
+import { stopEnrollments } from '../../db/stops';
+import { enqueueTransactional } from '../../db/transactional';
+import type { AuditReport } from '../../temporal/audit';
+import { publishForTests } from '../support/campaigns';
+import { eraseForTests } from '../support/erasing';
+import { backUp, type TestDatabase } from '../support/postgres';
+import { shopMail } from '../support/transactional';
+import { door } from '../support/waiting';
+import { environmentOf, startWorkerProcess, type WorkerSettings } from '../support/worker-process';
+import { patiently, type Stage, setStage } from './stage';
+
+jest.setTimeout(600_000);
+
+let stage: Stage;
+let dir: string;
+let backup: TestDatabase | undefined;
+
+beforeAll(async () => {
+  [stage, dir] = await Promise.all([setStage(), mkdtemp(join(tmpdir(), 'recuerda-restore-'))]);
+});
+afterAll(async () => {
+  await stage.close();
+  await backup?.drop();
+  await rm(dir, { recursive: true, force: true });
+});
+
+const past = () => new Date(Date.now() - 60_000);
+
+async function stepOf(db: Db, id: string) {
+  return await db
+    .selectFrom('enrollment')
+    .select(['step', 'outcome', 'next_due_at', 'started_at', 'lead_id'])
+    .where('id', '=', id)
+    .executeTakeFirst();
+}
+
+/** Puts the due time of sleeping leads into the past and has them look. */
+async function fallDue(db: Db, ...ids: string[]): Promise<void> {
+  const change = { next_due_at: past(), signal_at: new Date(), leased_until: null };
+  await db.updateTable('enrollment').set(change).where('id', 'in', ids).execute();
+}
+
+/** `recuerda audit`, its answer as it stands there as JSON. */
+async function audited(
+  settings: WorkerSettings,
+  options: { mend?: boolean; force?: boolean; restored?: boolean } = {},
+) {
+  const said: string[] = [];
+  const out = { write: (text: string) => said.push(text) };
+  const code = await runAudit(environmentOf(settings), { ...options, json: true }, out);
+  return { code, text: said.join(''), report: JSON.parse(said.join('')) as AuditReport & { left: number } };
+}
+
+/** The differences, as kind and lead or mail. */
+function found(report: AuditReport, names: Record<string, string>): string[] {
+  return report.differences
+    .map(({ kind, workflowId }) => `${kind} ${names[workflowId.slice(workflowId.indexOf('/') + 1)] ?? workflowId}`)
+    .sort();
+}
+
+test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothing goes out twice, every difference is found and mended', async () => {
+  const journal = join(dir, 'journal');
+  await mkdir(journal);
+  const { db, sink } = stage;
+  const campaignId = await publishForTests(db);
+  const settings: WorkerSettings = {
+    databaseUrl: stage.database.url,
+    temporalAddress: stage.temporalAddress,
+    smtpUrl: sink.url,
+    journal,
+  };
+  const worker = await stage.work(settings);
+  const names: Record<string, string> = {};
+  const enroll = async (name: string) => {
+    const id = await stage.enroll(campaignId, `${name}@correo.example`);
+    names[id] = name;
+    return id;
+  };
+
+  const sleepers = ['avanza', 'sigue', 'seva', 'borrada', 'callada', 'aplazada', 'terminada', 'entrega'] as const;
+  const ids = {} as Record<(typeof sleepers)[number], string>;
+  for (const name of sleepers) ids[name] = await enroll(name);
+  for (const id of Object.values(ids)) await patiently(async () => (await stage.row(id)).step === 1);
+  for (const id of Object.values(ids)) {
+    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+  }
+  // One entry before the backup, so that it knows how far it was.
+  const file = openJournalFile(journal);
+  await stopEnrollments(db, { who: { enrollmentId: await enroll('antes') }, outcome: 'replied', now: new Date() });
+  await flushJournal(db, file);
+  // Kept, and not yet begun, when the backup is made.
+  await worker.stop();
+  const justIn = await enroll('reciente');
+  const invoice = await enqueueTransactional(db, shopMail('factura@correo.example'));
+  names[invoice] = 'factura';
+
+  backup = await backUp(stage.database);
+
+  const second = await stage.work(settings);
+  await patiently(async () => (await stage.row(justIn)).step === 1);
+  await patiently(() => sink.messages.find(({ to }) => to === 'factura@correo.example'));
+  await fallDue(db, ids.avanza);
+  await patiently(async () => (await stage.row(ids.avanza)).step === 2);
+  await fallDue(db, ids.avanza);
+  await patiently(async () => (await stage.row(ids.avanza)).step === 3);
+  const orphan = await enroll('nueva');
+  await patiently(async () => (await stage.row(orphan)).step === 1);
+  // Who asked again, say: the next nudge is moved away.
+  const later = new Date(Date.now() + 200 * 86_400_000);
+  await db
+    .updateTable('enrollment')
+    .set({ next_due_at: later, signal_at: new Date() })
+    .where('id', '=', ids.aplazada)
+    .execute();
+  await patiently(async () => Number((await stage.journey(ids.aplazada).progress())?.until ?? 0) >= later.getTime());
+  const leaving = { outcome: 'unsubscribed', suppress: 'objection', now: new Date() } as const;
+  await stopEnrollments(db, { who: { enrollmentId: ids.seva }, ...leaving });
+  const erased = await stepOf(db, ids.borrada);
+  await eraseForTests(db, erased?.lead_id ?? '');
+  await flushJournal(db, file);
+  await file.close();
+  // This one's entry is lost with the disk of the journal, so only the engine knows of it.
+  await stopEnrollments(db, { who: { enrollmentId: ids.callada }, ...leaving });
+  await db.deleteFrom('journal_outbox').execute();
+  await patiently(async () => (await stage.journey(ids.callada).status()) === 'COMPLETED');
+  await stage.journey(ids.terminada).terminate('an operator was too quick');
+  // Everything stops while one mail is being handed over: whether it was taken nobody can tell.
+  const taken = door();
+  sink.faults = { beforeAccept: ({ to }) => (to === 'entrega@correo.example' ? taken.wait() : undefined) };
+  await fallDue(db, ids.entrega);
+  await taken.reached;
+  await second.kill();
+  taken.open();
+  sink.faults = {};
+  const sentBefore = sink.messages.length;
+
+  // ---- the restore ----
+  const restored: WorkerSettings = { ...settings, databaseUrl: backup.url };
+  const copy = backup.db;
+  await expect(startWorkerProcess(restored)).rejects.toThrow(/older than its journal[\s\S]*replay-journal/);
+  await expect(audited(restored, { mend: true })).rejects.toThrow('older than its journal');
+  expect(await runReplayJournal(environmentOf(restored), undefined, {}, { write: () => {} })).toBe(0);
+  await expect(startWorkerProcess(restored)).rejects.toThrow(/does not know what was sent[\s\S]*recuerda audit/);
+  expect(sink.messages).toHaveLength(sentBefore);
+  // The worker that was killed still counts as one that may poll.
+  await expect(audited(restored, { mend: true })).rejects.toThrow(/A worker asked for work \d+ s ago/);
+
+  const looked = await audited(restored);
+  expect(looked.code).toBe(1);
+  const expected = [
+    'due-too-early aplazada',
+    'lost-ending callada',
+    'lost-mail factura',
+    'lost-steps avanza',
+    'lost-steps entrega',
+    'lost-steps reciente',
+    'missing terminada',
+    'orphan nueva',
+  ];
+  expect(found(looked.report, names)).toEqual(expected);
+  expect(looked.text).not.toMatch(/correo\.example/);
+  expect(await stepOf(copy, ids.avanza)).toMatchObject({ step: 1 });
+
+  const mended = await audited(restored, { mend: true, force: true });
+  expect(mended.code).toBe(0);
+  expect(found(mended.report, names)).toEqual(expected);
+  expect(mended.report.differences.every((difference) => difference.mended)).toBe(true);
+  await patiently(async () => (await audited(restored)).code === 0);
+  expect((await audited(restored, { mend: true, force: true })).report.differences).toEqual([]);
+
+  const ledger = await copy
+    .selectFrom('message')
+    .select(['enrollment_id', 'step', 'state', 'code', 'message_id'])
+    .where('state', '=', 'unknown')
+    .orderBy('step')
+    .execute();
+  const unknown = ledger.map(({ enrollment_id, step, code }) => `${names[enrollment_id]} ${step} ${code}`).sort();
+  expect(unknown).toEqual(['avanza 1 restored', 'avanza 2 restored', 'entrega 1 restored', 'reciente 0 restored']);
+  // Under the same names as the mails that went out, so whatever comes back about them is known again.
+  const sent = new Set(sink.messages.map(({ messageId }) => messageId));
+  expect(ledger.every(({ message_id }) => sent.has(message_id))).toBe(true);
+  const original = await stepOf(db, ids.avanza);
+  expect(await stepOf(copy, ids.avanza)).toMatchObject({ step: 3, outcome: null, next_due_at: original?.next_due_at });
+  expect(await stepOf(copy, ids.callada)).toMatchObject({ outcome: 'unsubscribed' });
+  expect(await stepOf(copy, ids.seva)).toMatchObject({ outcome: 'unsubscribed' });
+  expect(await stepOf(copy, ids.aplazada)).toMatchObject({ next_due_at: later });
+  expect(
+    (await copy.selectFrom('address').select('hash').where('suppressed_at', 'is not', null).execute()).length,
+  ).toBe(2);
+  expect((await stage.client.workflow.getHandle(`lead-journey/${orphan}`).describe()).status.name).toBe('TERMINATED');
+
+  // ---- and on it goes ----
+  await stage.work(restored);
+  await patiently(async () => (await stepOf(copy, ids.terminada))?.started_at !== null);
+  const going = [ids.avanza, ids.sigue, ids.terminada, justIn, ids.entrega];
+  const before = await Promise.all(going.map(async (id) => (await stepOf(copy, id))?.step ?? 0));
+  await fallDue(copy, ...going);
+  for (const [index, id] of going.entries()) {
+    await patiently(async () => (await stepOf(copy, id))?.step === (before[index] ?? 0) + 1);
+  }
+  await fallDue(copy, ids.aplazada);
+  await patiently(async () => (await stepOf(copy, ids.aplazada))?.step === 2);
+  const counted = new Map<string, number>();
+  for (const { to, subject } of sink.messages)
+    counted.set(`${to} ${subject}`, (counted.get(`${to} ${subject}`) ?? 0) + 1);
+  expect([...counted].filter(([, times]) => times > 1)).toEqual([]);
+  expect(stage.mailsTo('avanza@correo.example').map(({ subject }) => subject)).toEqual([
+    'Paso 0',
+    'Paso 1',
+    'Paso 2',
+    'Paso 3',
+  ]);
+  for (const name of ['seva', 'borrada', 'callada', 'nueva'])
+    expect(stage.mailsTo(`${name}@correo.example`)).toHaveLength(1);
+});
+
+test('P3, P4, P10: moved to an empty Temporal: the audit has every journey started at its step, and due times stay', async () => {
+  const [from, to] = await Promise.all([setStage(), setStage()]);
+  const old: WorkerSettings = {
+    databaseUrl: from.database.url,
+    temporalAddress: from.temporalAddress,
+    smtpUrl: to.sink.url,
+  };
+  let moved: TestDatabase | undefined;
+  try {
+    const theirs = await publishForTests(from.db);
+    const worker = await from.work(old);
+    const asleep = await from.enroll(theirs, 'duerme@mudanza.example');
+    const due = await from.enroll(theirs, 'vence@mudanza.example');
+    const paused = await from.enroll(theirs, 'pausa@mudanza.example');
+    for (const id of [asleep, due, paused]) await patiently(async () => (await from.row(id)).step === 1);
+    await from.db.updateTable('enrollment').set({ paused_at: new Date() }).where('id', '=', paused).execute();
+    await worker.stop();
+    const dueTimes = new Map<string, Date>();
+    for (const id of [asleep, due, paused]) dueTimes.set(id, (await from.row(id)).next_due_at);
+    moved = await backUp(from.database);
+    const copy = createDb({ url: moved.url, maxConnections: 2, onError: () => {} });
+
+    // The new engine knows none of them.
+    const now: WorkerSettings = { ...old, databaseUrl: moved.url, temporalAddress: to.temporalAddress };
+    const looked = await audited(now);
+    const theirOwn = looked.report.differences
+      .filter(({ kind }) => kind === 'missing')
+      .map(({ workflowId }) => workflowId);
+    expect(theirOwn.sort()).toEqual([asleep, due, paused].map((id) => `lead-journey/${id}`).sort());
+    await audited(now, { mend: true, force: true });
+    await to.work(now);
+    for (const id of [asleep, due, paused]) {
+      await patiently(async () => (await to.journey(id).progress())?.doing === 'waiting');
+      expect((await to.journey(id).progress())?.until).toBe(dueTimes.get(id)?.getTime());
+    }
+    await fallDue(copy, due);
+    await patiently(async () => (await stepOf(copy, due))?.step === 2);
+    await copy.destroy();
+    const subjects = (name: string) => to.mailsTo(`${name}@mudanza.example`).map(({ subject }) => subject);
+    expect(subjects('duerme')).toEqual(['Paso 0']);
+    expect(subjects('pausa')).toEqual(['Paso 0']);
+    expect(subjects('vence')).toEqual(['Paso 0', 'Paso 1']);
+  } finally {
+    await Promise.all([from.close(), to.close()]);
+    await moved?.drop();
+  }
+});
