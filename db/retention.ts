@@ -67,7 +67,7 @@ export async function enforceRetention(db: Db, settings: RetentionSettings, now:
  * When each lead is to be erased, as a table `due (lead_id, open, due_at)`. An answer keeps a lead for some time after the last
  * thing they wrote, a purchase for some time after the last mail to the buyer.
  */
-function dueTable(timeFactor: number, leadId?: string) {
+function dueTable(timeFactor: number, whose = sql``) {
   return sql`
     v as materialized (select campaign_id, version, definition->'erasure' as erasure from campaign_version),
     due as (
@@ -88,9 +88,13 @@ function dueTable(timeFactor: number, leadId?: string) {
       cross join lateral (
         select 'after' || initcap(case when e.journey = 'buyer' then 'purchased' else e.outcome end) as field
       ) f
-      ${leadId === undefined ? sql`` : sql`where e.lead_id = ${leadId}::uuid`}
+      ${whose}
       group by e.lead_id
     )`;
+}
+
+function ofLead(leadId: string) {
+  return sql`where e.lead_id = ${leadId}::uuid`;
 }
 
 /** Something is still to be decided or answered: an unconfirmed request, a request about their data, a message in doubt. */
@@ -101,8 +105,13 @@ const HELD = sql<SqlBool>`(
 )`;
 
 async function leadsDue(db: Db | Tx, timeFactor: number, now: Date, limit: number, leadId?: string): Promise<string[]> {
+  // Of whom nothing has ended, nothing falls due: those who sleep, who are many more, need no look.
+  const whose =
+    leadId === undefined
+      ? sql`where e.lead_id in (select lead_id from enrollment where ended_at is not null)`
+      : ofLead(leadId);
   const { rows } = await sql<{ id: string }>`
-    with ${dueTable(timeFactor, leadId)}
+    with ${dueTable(timeFactor, whose)}
     select l.id from lead l join due on due.lead_id = l.id
     where l.erased_at is null and not due.open and due.due_at <= ${now}::timestamptz
       and not ${HELD}
@@ -113,7 +122,7 @@ async function leadsDue(db: Db | Tx, timeFactor: number, now: Date, limit: numbe
 /** When a lead is to be erased, as things stand; null while a journey is open, and once erased. */
 export async function erasedAfter(db: Db | Tx, leadId: string, timeFactor: number): Promise<Date | null> {
   const { rows } = await sql<{ due_at: Date | null }>`
-    with ${dueTable(timeFactor, leadId)}
+    with ${dueTable(timeFactor, ofLead(leadId))}
     select due.due_at from lead l join due on due.lead_id = l.id
     where l.id = ${leadId} and l.erased_at is null and not due.open`.execute(db);
   return rows[0]?.due_at ?? null;
