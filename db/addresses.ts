@@ -28,12 +28,16 @@ export async function lockAddresses(
   const missing = people.filter((hashes) => !hashes.some((hash) => known.has(hash))).map((hashes) => hashes[0]);
   if (missing.length > 0) {
     const rows = [...new Set(missing)].sort().map((hash) => ({ hash }));
-    await tx
+    const added = await tx
       .insertInto('address')
       .values(rows)
       .onConflict((conflict) => conflict.doNothing())
+      .returning(COLUMNS)
       .execute();
-    for (const [hash, row] of await selectForUpdate(tx, missing)) known.set(hash, row);
+    for (const row of added) known.set(row.hash, row);
+    // Whoever came between was waited for, and has added theirs.
+    const theirs = rows.flatMap(({ hash }) => (known.has(hash) ? [] : [hash]));
+    if (theirs.length > 0) for (const [hash, row] of await selectForUpdate(tx, theirs)) known.set(hash, row);
   }
   return people.map((hashes) => {
     const [row, ...older] = hashes.flatMap((hash) => known.get(hash) ?? []);
@@ -55,10 +59,12 @@ function merged(row: AddressRow, older: AddressRow): AddressRow {
   };
 }
 
+const COLUMNS = ['hash', 'suppressed_at', 'suppressed_reason', 'undeliverable_at', 'suppressed_campaigns'] as const;
+
 async function selectForUpdate(tx: Tx, hashes: readonly string[]): Promise<Map<string, AddressRow>> {
   const rows = await tx
     .selectFrom('address')
-    .select(['hash', 'suppressed_at', 'suppressed_reason', 'undeliverable_at', 'suppressed_campaigns'])
+    .select(COLUMNS)
     .where('hash', '=', sql<string>`any(${hashes}::text[])`)
     .orderBy('hash')
     .forUpdate()

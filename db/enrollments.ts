@@ -108,7 +108,9 @@ export async function enrollIn(
     return [{ request, hash: address.hash }];
   });
   const { leads, added } = await upsertLeads(tx, welcome, options.now);
-  const earlier = await enrollmentsOf(tx, options.campaignId, [...leads.values()]);
+  // Who is new has none, and nobody else can have seen them yet.
+  const known = [...leads.values()].filter((id) => !added.has(id));
+  const earlier = await enrollmentsOf(tx, options.campaignId, known);
   const everyHash = requests.flatMap((request) => request.hashes);
   const bought = options.asksInPerson
     ? new Map<string, Date>()
@@ -128,13 +130,13 @@ export async function enrollIn(
     const agreedAt = agreedSince(request, withdrawnAt);
     const leadId = leads.get(address.hash);
     if (leadId === undefined) throw new Error('every welcome address has a lead');
-    const known = earlier.get(leadId) ?? [];
-    const open = known.find((enrollment) => enrollment.outcome === null);
+    const own = earlier.get(leadId) ?? [];
+    const open = own.find((enrollment) => enrollment.outcome === null);
     if (open !== undefined) {
       again.push({ request, enrollment: open, agreedAt });
       return { kind: 'existing', enrollmentId: open.id, leadId };
     }
-    const last = known.at(-1);
+    const last = own.at(-1);
     if (last !== undefined && !options.asksInPerson && !isNewer(request, last)) {
       return { kind: 'existing', enrollmentId: last.id, leadId };
     }
@@ -263,6 +265,7 @@ async function enrollmentsOf(
   campaignId: string,
   leadIds: readonly string[],
 ): Promise<Map<string, EarlierEnrollment[]>> {
+  if (leadIds.length === 0) return new Map();
   const rows = await tx
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
