@@ -39,6 +39,8 @@ import {
 } from '../workflows/contract';
 import { call } from './client';
 import { keepRequestGoing } from './confirmations';
+import { gathered } from './gathered';
+import { createLanes, type Lanes } from './lanes';
 import { applyLimits, transactionalWeight } from './limits';
 import type { Log } from './log';
 
@@ -208,6 +210,14 @@ export async function startImport(client: Client, importId: string): Promise<voi
   );
 }
 
+/**
+ * Starts, and beside them tellings, that a process has under way at the same time. More make a busy server no faster, and
+ * hundreds at once wait for each other until the deadline of each call is over.
+ */
+const LANES = 16;
+/** What would wait longer than this line takes is done sooner by the reconciler. */
+const MOST_WAITING = 500;
+
 /** `Journeys` on a real engine. @param log told of what was left to the reconciler, by ids and codes only */
 export function createJourneys(client: Client, db: Db, log: Log): Journeys {
   const running = new Set<Promise<void>>();
@@ -219,24 +229,30 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
       .finally(() => running.delete(promise));
     running.add(promise);
   };
+  const inTurn = (lanes: Lanes, what: string, id: string, work: () => Promise<void>): void =>
+    later(what, id, () => lanes.run(work));
+  // A stop waits for no crowd of new leads.
+  const [starts, tellings] = [createLanes(LANES, MOST_WAITING), createLanes(LANES, MOST_WAITING)];
+  const started = gathered<string>((ids) => markStarted(db, ids));
+  const signalled = gathered<PendingSignal>((signals) => markSignalled(db, signals));
   return {
     start: (ids) => {
       for (const id of ids) {
-        later('start', id, async () => {
+        inTurn(starts, 'start', id, async () => {
           const journey = await startableJourney(db, id);
           if (journey === null) return;
           await startJourney(client, journey, await currentLimits(db));
-          await markStarted(db, [id]);
+          await started(id);
         });
       }
     },
     tell: (ids) => {
       for (const id of ids) {
-        later('tell', id, async () => {
+        inTurn(tellings, 'tell', id, async () => {
           const signal = await pendingSignal(db, id);
           if (signal === null) return;
           await signalJourney(client, signal);
-          await markSignalled(db, [signal]);
+          await signalled(signal);
         });
       }
     },
