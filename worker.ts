@@ -50,6 +50,8 @@ const RECONCILER_STUCK_MS = 2 * 60_000;
 const CACHED_WORKFLOWS = 200;
 /** By default heartbeats are held back for 8 of their 10 s, and a busy moment then looks like a dead worker. */
 const HEARTBEAT_THROTTLE_MS = 3_000;
+/** The API starts what it enrolls by itself, in less than this unless something is wrong. */
+const FRESH_MS = 3_000;
 /** Longer than one delivery may take; the process manager must wait longer still. */
 const SHUTDOWN_GRACE_MS = 65_000;
 
@@ -125,6 +127,7 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
       log,
       alertMail: { operators: config.operators, from: config.staffFrom },
       unconfirmedKept: config.retention.unconfirmed,
+      freshMs: FRESH_MS,
       journal,
       onRound: () => {
         reconciledAt = Date.now();

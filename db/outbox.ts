@@ -37,13 +37,14 @@ export async function startableJourney(db: Db, enrollmentId: string): Promise<St
   return result.rows[0] ?? null;
 }
 
-/** Open enrollments whose workflow was never started, leased to the caller. */
-export async function leaseUnstarted(db: Db, limit: number, leaseMs: number): Promise<StartableJourney[]> {
+/** Open enrollments whose workflow was never started, leased to the caller. @param freshMs leaves out what is younger */
+export async function leaseUnstarted(db: Db, limit: number, leaseMs: number, freshMs = 0): Promise<StartableJourney[]> {
   const result = await sql<StartableJourney>`
     update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
     where e.id = any(array(
       select id from enrollment
       where started_at is null and outcome is null and (leased_until is null or leased_until < now())
+        and enrolled_at <= now() - ${freshMs} * interval '1 millisecond'
       order by priority, enrolled_at limit ${limit} for update skip locked
     ))
     returning ${startable}`.execute(db);

@@ -38,6 +38,8 @@ export interface ReconcilerOptions {
   graceMs?: number;
   /** How long the watchdog leaves an enrollment alone that it has just looked at, ms. */
   watchAgainMs?: number;
+  /** What was enrolled less than this (ms) ago is being started by whoever enrolled it; 0 where it is left out. */
+  freshMs?: number;
   /** Who is told by mail when sending is stopped; nobody where it is left out. */
   alertMail?: AlertMail;
   /** How long (ISO 8601) what nobody confirmed is kept after its link has expired; P7D where it is left out. */
@@ -51,6 +53,11 @@ export interface ReconcilerOptions {
 }
 
 const BATCH = 500;
+/**
+ * The watchdog looks this often, as a part of the time that it leaves everybody anyway: of many who are late together, and
+ * wait for their turn, every look passes all that it has looked after already.
+ */
+const WATCH_EVERY = 1 / 30;
 /**
  * Calls to Temporal under way at the same time. More start no more journeys on a server that is busy, and whoever else asks
  * it for something waits behind them (promise P8).
@@ -98,12 +105,16 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
   const { everyMs = 2_000, log } = options;
   let tidied = 0;
   let enforced = 0;
+  let watched = 0;
   const applied: AppliedLimits = { limits: null, at: 0 };
   while (!signal.aborted) {
     let busy = false;
     const begun = Date.now();
     try {
-      const round = await reconcileOnce(options);
+      const watch = begun - watched >= WATCH_EVERY * graceOf(options);
+      const round = await reconcileOnce(options, watch);
+      // As long as there are more, each round looks after some.
+      if (watch && round.watched < BATCH) watched = begun;
       reconcilerRounds.publish({ ms: Date.now() - begun, done: round });
       options.onRound?.();
       busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= BATCH;
@@ -155,9 +166,19 @@ async function forgetUnconfirmed({ db, unconfirmedKept = 'P7D', retention }: Rec
   await forgetRequests(db, { keptUntil: new Date(now.getTime() - keptMs), countedSince, now });
 }
 
-/** One round. @throws what Postgres or Temporal said of the first failure; the rest of the round was done all the same */
-export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> {
-  const { client, db, log, alertMail, graceMs = 15 * 60_000, watchAgainMs = 15 * 60_000 } = options;
+function graceOf({ graceMs = 15 * 60_000 }: ReconcilerOptions): number {
+  return graceMs;
+}
+
+/**
+ * One round.
+ *
+ * @param watch whether the watchdog looks, too
+ * @throws what Postgres or Temporal said of the first failure; the rest of the round was done all the same
+ */
+export async function reconcileOnce(options: ReconcilerOptions, watch = true): Promise<Round> {
+  const { client, db, log, alertMail, watchAgainMs = 15 * 60_000, freshMs = 0 } = options;
+  const graceMs = graceOf(options);
   const failures: unknown[] = [];
   const limits = await currentLimits(db);
 
@@ -178,7 +199,7 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
     startedMails.map((mail) => mail.transactionalId),
   );
 
-  const unstarted = await leaseUnstarted(db, BATCH, LEASE_MS);
+  const unstarted = await leaseUnstarted(db, BATCH, LEASE_MS, freshMs);
   const started = await each(unstarted, failures, (journey) => startJourney(client, journey, limits));
   await markStarted(
     db,
@@ -204,7 +225,7 @@ export async function reconcileOnce(options: ReconcilerOptions): Promise<Round> 
   const leftBehind = await settleLeftBehind(db, new Date(Date.now() - ATTEMPT_OVER_MS), new Date());
   if (leftBehind > 0) log.warn({ count: leftBehind }, 'messages whose attempt died after the gate are unknown');
 
-  const overdue = await leaseOverdue(db, graceMs, BATCH, watchAgainMs);
+  const overdue = watch ? await leaseOverdue(db, graceMs, BATCH, watchAgainMs) : [];
   const watched = await each(overdue, failures, (journey) => lookAfter(client, db, journey, log));
 
   const waiting = await leaseImports(db, BATCH, LEASE_MS, graceMs);

@@ -52,6 +52,17 @@ async function leaseAll(lease: () => Promise<{ enrollmentId: string }[]>): Promi
   return { all: each.flat(), each: each.map((mine) => mine.length) };
 }
 
+test('what was enrolled a moment ago is left to whoever enrolled it, and not for longer', async () => {
+  const [subject] = await seed(db, 1);
+  await db.updateTable('enrollment').set({ enrolled_at: new Date() }).execute();
+  expect(await leaseUnstarted(db, 10, MINUTE, 10 * MINUTE)).toEqual([]);
+  await db
+    .updateTable('enrollment')
+    .set({ enrolled_at: new Date(Date.now() - 11 * MINUTE) })
+    .execute();
+  expect(idsOf(await leaseUnstarted(db, 10, MINUTE, 10 * MINUTE))).toEqual([subject?.enrollmentId]);
+});
+
 describe('P4 four reconcilers at once', () => {
   test('start every journey, none twice while it is leased', async () => {
     const subjects = await seed(db, 1_000);
