@@ -23,6 +23,7 @@ import { type CompiledStep, cadenceBefore, contentOf, type PublishedCampaign, pa
 import { deferUntil } from '../domain/deferral';
 import { countedAs, countedSince, type FrequencyCap } from '../domain/frequency';
 import type { SendingLimits } from '../domain/limits';
+import type { Outcome } from '../domain/outcomes';
 import { endPosition, stepAt } from '../domain/plan';
 import { nextOpening, type PlanningClock, planDue } from '../domain/planner';
 import type { TokenKey } from '../domain/signed-token';
@@ -348,8 +349,9 @@ export async function advance(
       now,
     }),
   );
+  const known = { ...touch, unknown: touch.unknown || fate.state === 'unknown' };
   return await answerFrom(
-    sending,
+    { ...sending, touch: known },
     moved,
     following >= endPosition(touch.plan, campaign, touch.journey) ? 'late-answer' : 'cadence',
   );
@@ -370,7 +372,7 @@ async function wornOut({ deps, touch, step, now }: Sending, code: string): Promi
 async function answerFrom(sending: Sending, moved: Moved | null, reason: WaitReason): Promise<Attempt> {
   if (moved === null) return await answerFromRow(sending, reason);
   const { touch, campaign, limits } = sending;
-  if (moved.outcome !== null) return { kind: 'concluded', outcome: moved.outcome, step: moved.step };
+  if (moved.outcome !== null) return concluded({ ...touch, ...moved }, moved.outcome);
   return next({ ...touch, ...moved }, campaign, reason, limits);
 }
 
@@ -378,8 +380,12 @@ async function answerFrom(sending: Sending, moved: Moved | null, reason: WaitRea
 async function answerFromRow({ deps, touch, limits }: Sending, reason: WaitReason): Promise<Attempt> {
   const fresh = await untilRecorded(() => loadTouch(deps.db, touch.enrollmentId));
   if (fresh === null) return { kind: 'concluded', outcome: 'erased', step: touch.step };
-  if (fresh.outcome !== null) return { kind: 'concluded', outcome: fresh.outcome, step: fresh.step };
+  if (fresh.outcome !== null) return concluded(fresh, fresh.outcome);
   return next(fresh, await versionOf(deps.db, fresh.campaignId, fresh.version), reason, limits);
+}
+
+export function concluded({ step, unknown }: Touch, outcome: Outcome): SendStepResult {
+  return { kind: 'concluded', outcome, step, ...(unknown ? { unknown } : {}) };
 }
 
 export function next(
@@ -395,6 +401,7 @@ export function next(
     dueAt: Math.min(touch.nextDueAt.getTime(), touch.infoDueAt?.getTime() ?? Number.POSITIVE_INFINITY),
     route: routeOf({ ...touch, steps: endPosition(touch.plan, campaign, touch.journey), infoAgain }, limits),
     reason,
+    ...(touch.unknown ? { unknown: true } : {}),
   };
 }
 

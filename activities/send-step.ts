@@ -15,6 +15,7 @@ import { notSent } from './leave-to-send';
 import {
   type Attempt,
   advance,
+  concluded,
   next,
   planning,
   planStep,
@@ -53,7 +54,7 @@ async function touchOnce(deps: SendMessageDeps, input: SendStepInput, cancelled:
   const now = new Date(Math.max(input.now, Date.now()));
   const touch = await loadTouch(db, input.enrollmentId);
   if (touch === null) return { kind: 'concluded', outcome: 'erased', step: input.step };
-  if (touch.outcome !== null) return { kind: 'concluded', outcome: touch.outcome, step: touch.step };
+  if (touch.outcome !== null) return concluded(touch, touch.outcome);
   if (touch.step < input.step) {
     throw ApplicationFailure.retryable(
       `step ${input.step} was asked for, the ledger is at ${touch.step}`,

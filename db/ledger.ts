@@ -60,6 +60,8 @@ export interface Touch {
   consentCapturedAt: Date | null;
   /** The ledger row of the current step, if there is one. */
   message: MessageState | null;
+  /** Whether some mail of it arrived is not known. */
+  unknown: boolean;
 }
 
 /** Reads an enrollment with what belongs to it; null once it was erased. */
@@ -148,6 +150,7 @@ function compileTouch(db: Db) {
         .limit(1)
         .as('consent_captured_at'),
       sql<boolean>`exists (select from sending_pause)`.as('sending_paused'),
+      sql<boolean>`exists (select from message where enrollment_id = e.id and state = 'unknown')`.as('unknown'),
     ])
     .where('e.id', '=', ANY_ENROLLMENT)
     .modifyEnd(PREPARED)
@@ -194,6 +197,7 @@ function touchOf(enrollmentId: string, row: TouchRow & { email: string; address_
     consentSource: row.consent_source,
     consentCapturedAt: row.consent_captured_at,
     message: row.state,
+    unknown: row.unknown,
   };
 }
 

@@ -49,9 +49,19 @@ export function routeOf(
   return fairnessWeight === undefined ? route : { ...route, fairnessWeight };
 }
 
-/** Search attributes that `temporal/search-attributes.ts` registers, both of type Keyword. */
+/** Search attributes that `temporal/search-attributes.ts` registers. */
 export const CAMPAIGN_ID_ATTRIBUTE = 'CampaignId';
 export const OUTCOME_ATTRIBUTE = 'Outcome';
+/** What an open journey is doing: a `Doing`. */
+export const DOING_ATTRIBUTE = 'Doing';
+/** True where it is not known whether some mail of the journey arrived; absent otherwise. */
+export const UNKNOWN_ATTRIBUTE = 'Unknown';
+export const ATTRIBUTE_TYPES = {
+  [CAMPAIGN_ID_ATTRIBUTE]: 'Keyword',
+  [OUTCOME_ATTRIBUTE]: 'Keyword',
+  [DOING_ATTRIBUTE]: 'Keyword',
+  [UNKNOWN_ATTRIBUTE]: 'Bool',
+} as const;
 
 /** Input of `leadJourney` and `buyerJourney`, and all of its state: a run is one touch, and hands this to the next. */
 export interface JourneyInput {
@@ -138,11 +148,12 @@ export interface SendStepInput {
 }
 export type SendStepResult =
   /** Dealt with: `step` is the next one, at `dueAt` (ms since the epoch). Also answered when nothing was due yet. */
-  | { kind: 'next'; step: number; dueAt: number; route: Route; reason: WaitReason }
+  | { kind: 'next'; step: number; dueAt: number; route: Route; reason: WaitReason; unknown?: true }
   /** Paused, or an answer of theirs waits for a person's decision: wait to be woken. */
   | { kind: 'hold'; by: 'campaign' | 'enrollment' | 'stream' | 'review' }
   /** The journey has ended, and the row says so. */
-  | { kind: 'concluded'; outcome: Outcome; step: number };
+  | { kind: 'concluded'; outcome: Outcome; step: number; unknown?: true };
+// `unknown`: whether some mail of this enrollment arrived is not known. Where it is left out, none of them is in doubt.
 
 /** Why a journey waits; the Temporal UI shows it. */
 export type WaitReason =
@@ -165,9 +176,12 @@ export const stopSignal = defineSignal<[{ outcome: Outcome }]>('stop');
 /** The row has changed (resumed, asked again, moved): look at it now. */
 export const wakeSignal = defineSignal('wake');
 
+/** Sending: its mail waits for its turn, goes out, or is tried again. */
+export type Doing = 'sending' | 'waiting' | 'holding';
+
 export interface JourneyProgress {
   step: number;
-  doing: 'waiting' | 'sending' | 'holding' | 'ending';
+  doing: Doing | 'ending';
   /** ms since the epoch; null while not waiting for a time. */
   until: number | null;
 }

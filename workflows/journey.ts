@@ -1,18 +1,23 @@
-import { defineSearchAttributeKey } from '@temporalio/common';
+import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@temporalio/common';
 import {
   CancellationScope,
   condition,
   isCancellation,
   log,
   makeContinueAsNewFunc,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  workflowInfo,
 } from '@temporalio/workflow';
 import type { Activities } from '../activities';
 import type { Outcome } from '../domain/outcomes';
 import {
+  CAMPAIGN_ID_ATTRIBUTE,
+  DOING_ATTRIBUTE,
+  type Doing,
   JOURNEYS_QUEUE,
   type JourneyInput,
   type JourneyProgress,
@@ -21,13 +26,17 @@ import {
   progressQuery,
   type SendStepResult,
   stopSignal,
+  UNKNOWN_ATTRIBUTE,
   wakeSignal,
 } from './contract';
 
 /** No run waits longer than this, so no line of this file must stay compatible for longer than one such wait. */
 const LONGEST_WAIT_MS = 90 * 24 * 60 * 60 * 1000;
 
+const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
 const outcomeAttribute = defineSearchAttributeKey(OUTCOME_ATTRIBUTE, 'KEYWORD');
+const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
+const unknownAttribute = defineSearchAttributeKey(UNKNOWN_ATTRIBUTE, 'BOOL');
 
 const { conclude } = proxyActivities<Activities>({
   taskQueue: JOURNEYS_QUEUE,
@@ -44,6 +53,7 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
   let stopped: Outcome | undefined;
   let wakes = 0;
   let progress: JourneyProgress = { step, doing: 'waiting', until: input.waitUntil ?? null };
+  let unknown = listed().get(unknownAttribute) === true;
   setHandler(stopSignal, (stop) => {
     stopped ??= stop.outcome;
   });
@@ -60,13 +70,16 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
     }
 
     show('sending', null, `Step ${step}: sending`);
+    list('sending');
     const touch = await sendUnlessStopped();
+    if (touch.kind === 'next' || (touch.kind === 'concluded' && touch.unknown)) unknown = touch.unknown === true;
     if (touch.kind === 'concluded') return end(touch.outcome, touch.step);
     if (stopped) return end(stopped, touch.kind === 'next' ? touch.step : step);
 
     if (touch.kind === 'hold') {
       const why = touch.by === 'review' ? 'an answer waits for a decision' : `its ${touch.by} is paused`;
       show('holding', null, `Step ${step}: held, ${why}. Goes on when that is over, or ends with a stop`);
+      list('holding');
       await condition(() => stopped !== undefined || wakes > 0, LONGEST_WAIT_MS, { summary: `paused (${touch.by})` });
       if (stopped) return end(stopped, step);
       return await touchAgain({ enrollmentId, step, route: input.route });
@@ -124,6 +137,7 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
   async function waitUntil(due: number, nextStep: number, reason: string): Promise<void> {
     const at = new Date(due).toISOString();
     show('waiting', due, `Step ${nextStep}: waits until ${at} (${reason}). Ends early if the lead stops`, nextStep);
+    list('waiting');
     await condition(() => stopped !== undefined || wakes > 0, Math.min(due - Date.now(), LONGEST_WAIT_MS), {
       summary: `step ${nextStep} due ${at.slice(0, 16)}Z (${reason})`,
     });
@@ -134,15 +148,50 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
     setCurrentDetails(details);
   }
 
+  /**
+   * Tells lists of journeys what this one is doing. Runs of before 0.2 did not, so it is behind a patch; in the workflow task
+   * of the command that follows, so that it costs events and no time.
+   */
+  function list(doing: Doing): void {
+    const changes: SearchAttributeUpdatePair[] = [
+      ...(listed().get(doingAttribute) === doing ? [] : [{ key: doingAttribute, value: doing }]),
+      ...doubt(),
+    ];
+    if (changes.length > 0 && patched('doing')) upsertSearchAttributes(changes);
+  }
+
+  /** Whether some mail is `unknown`, where lists do not tell that yet. */
+  function doubt(): SearchAttributeUpdatePair[] {
+    if ((listed().get(unknownAttribute) === true) === unknown) return [];
+    return [{ key: unknownAttribute, value: unknown || null }];
+  }
+
   function end(outcome: Outcome, reached: number): JourneyResult {
     show('ending', null, `Ended: ${outcome}`, reached);
-    upsertSearchAttributes([{ key: outcomeAttribute, value: outcome }]);
+    upsertSearchAttributes([{ key: outcomeAttribute, value: outcome }, ...doubt()]);
     log.info('journey ended', { outcome, step: reached });
     return { outcome, step: reached };
   }
 
-  /** As the same type of workflow. The step stands in the memo too, so that an audit can read it of every run without replaying any. */
+  /**
+   * As the same type of workflow. The step stands in the memo too, so that an audit can read it of every run without replaying any.
+   * A run begins with its send, so this says so for it, at the cost of no event.
+   */
   function touchAgain(next: JourneyInput): Promise<never> {
-    return makeContinueAsNewFunc<typeof followJourney>({ memo: { step: next.step } })(next);
+    const campaignId = listed().get(campaignIdAttribute);
+    return makeContinueAsNewFunc<typeof followJourney>({
+      memo: { step: next.step },
+      // These are all that the next run has.
+      typedSearchAttributes: [
+        ...(campaignId === undefined ? [] : [{ key: campaignIdAttribute, value: campaignId }]),
+        { key: doingAttribute, value: next.waitUntil === undefined ? 'sending' : 'waiting' },
+        ...(unknown ? [{ key: unknownAttribute, value: true }] : []),
+      ],
+    })(next);
   }
+}
+
+/** What lists of journeys tell of this one. */
+function listed() {
+  return workflowInfo().typedSearchAttributes;
 }

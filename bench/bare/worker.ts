@@ -18,8 +18,7 @@ async function main(): Promise<void> {
       },
     },
   });
-  // A parent that is just letting go hears no more.
-  const telling = setInterval(() => process.send?.(done, undefined, undefined, () => {}), TELL_EVERY_MS);
+  const telling = setInterval(() => process.send?.(done), TELL_EVERY_MS);
   process.once('disconnect', () => {
     clearInterval(telling);
     // A signal from outside has done it already.

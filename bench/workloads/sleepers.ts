@@ -29,7 +29,6 @@ interface Held {
  */
 export const sleepers: Workload = {
   name: 'sleepers',
-  fresh: true,
   run: async (bench) => {
     const { sizes, say, shop, db, stack } = bench;
     const campaignId = await publishCampaign(shop, 'sleepers');

@@ -7,7 +7,7 @@ import { NUDGE_PURPOSES } from '../../domain/consent';
 import { OUTCOMES } from '../../domain/outcomes';
 import { warmUpCap } from '../../domain/warm-up';
 import { BUYER_VARIABLES, TEMPLATE_FILTERS, TEMPLATE_TAGS, TEMPLATE_VARIABLES } from '../../mail/compose/templates';
-import { CAMPAIGN_ID_ATTRIBUTE, JOURNEYS_QUEUE, MAIL_QUEUES, OUTCOME_ATTRIBUTE } from '../../workflows/contract';
+import { ATTRIBUTE_TYPES, JOURNEYS_QUEUE, MAIL_QUEUES } from '../../workflows/contract';
 
 // What the docs say of the code, where that can be looked up.
 
@@ -86,7 +86,7 @@ describe('docs/architecture.md', () => {
     const migration = read('db/migrations/0001-spine.ts');
     for (const state of states) expect(migration).toContain(`'${state}'`);
     const names = [...OUTCOMES, ...states, JOURNEYS_QUEUE, ...Object.values(MAIL_QUEUES)];
-    const attributes = [CAMPAIGN_ID_ATTRIBUTE, OUTCOME_ATTRIBUTE];
+    const attributes = Object.keys(ATTRIBUTE_TYPES);
     expect([...names, ...attributes].filter((name) => !inCode.has(name))).toEqual([]);
   });
 

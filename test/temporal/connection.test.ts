@@ -117,7 +117,7 @@ test('over TLS with a key and a certificate to show, where nobody may register a
 
   // Before anybody with the right to do so has made the attributes, it is told how.
   await expect(startWorker(config, silent, workflowBundle())).rejects.toThrow(
-    /lacks the search attributes CampaignId and Outcome.*tcld namespace search-attributes add.*temporal operator search-attribute create/,
+    /lacks search attributes.*CampaignId, Outcome, Doing, Unknown.*tcld namespace search-attributes add.*temporal operator search-attribute create.*Unknown --type Bool/,
   );
   const admin = createTemporalClient({ address: temporal.address, namespace: 'default' });
   await registerSearchAttributes(admin, 'default');

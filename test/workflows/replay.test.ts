@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
 import { pendingRequest } from '../../db/confirmation-outbox';
 import { confirmRequest, viewLink } from '../../db/confirmations';
+import { claim, passGate } from '../../db/ledger';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { recordPurchase } from '../../db/purchases';
 import { recordRefund } from '../../db/refunds';
@@ -108,6 +109,9 @@ describe('P11: old journeys keep running', () => {
   });
 });
 
+/** These set the scene first. */
+const STARTED_BY_ITSELF: ReadonlySet<string> = new Set(['held-and-resumed', 'stopped-in-back-off', 'unknown']);
+
 /** Leads a lead each through every way a run can go. */
 async function runEveryShape(): Promise<{ shape: string; history: unknown }[]> {
   const campaignId = await publishForTests(engine.db, definitionForTests(2));
@@ -165,6 +169,15 @@ async function runEveryShape(): Promise<{ shape: string; history: unknown }[]> {
       await engine.db.updateTable('enrollment').set({ step: 2 }).where('id', '=', id).execute();
       expect(await engine.run(id)).toEqual({ outcome: 'exhausted', step: 2 });
     },
+    // The worker died when the mail was on its way.
+    unknown: async (id) => {
+      const now = new Date();
+      const key = { enrollmentId: id, step: 0, copy: 0 };
+      await claim(engine.db, { ...key, messageId: `<${id}@correo.example>`, token: id, moves: 0, now });
+      await passGate(engine.db, key, id, now);
+      await waitsFor(id, 'waiting');
+      await stop(id, 'unsubscribed');
+    },
     deferred: async (id, email) => {
       engine.sink.faults = {
         onRcpt: (to) => {
@@ -180,7 +193,7 @@ async function runEveryShape(): Promise<{ shape: string; history: unknown }[]> {
   for (const [shape, lead] of Object.entries(shapes)) {
     const email = `${shape}@correo.example`;
     const id = await enrollForTests(engine.db, campaignId, requestBy(email));
-    const started = shape === 'held-and-resumed' || shape === 'stopped-in-back-off' ? null : await engine.start(id);
+    const started = STARTED_BY_ITSELF.has(shape) ? null : await engine.start(id);
     if (started !== null) firstRuns.set(id, (await started.describe()).runId);
     await lead(id, email);
     // The first run: the one that this shape is about.
