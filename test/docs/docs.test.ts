@@ -174,7 +174,7 @@ describe('docs/operations.md', () => {
     const main = read('cli/main.ts');
     const commands = [...main.matchAll(/\.command\('([a-z-]+)'/g)].map(([, name = '']) => name);
     const flags = [...main.matchAll(/'(?:-\w, )?--([a-z-]+)/g)].map(([, name = '']) => name);
-    const used = [...page.matchAll(/recuerda ([a-z-]+)((?: [^`\n]*)?)/g)].filter(
+    const used = [...page.matchAll(/(?:npx |`)recuerda ([a-z-]+)((?: [^`\n]*)?)/g)].filter(
       ([, name = '']) => !['waits'].includes(name),
     );
     expect(used.length).toBeGreaterThan(20);
