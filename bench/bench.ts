@@ -23,6 +23,8 @@ export interface Sizes {
   herd: number;
   /** Their limit (mails a second). */
   herdRate: number;
+  /** How many of them go to sleep in a second at least, so that all do before the first falls due. */
+  herdStarts: number;
   /** Sleeping leads at which memory and bytes are looked at, growing. */
   sleepers: number[];
   /** Worker processes, of ours and of the bare workflows. */
@@ -46,6 +48,8 @@ export interface Workload {
   /** It brings what it needs, and runs before anything else is started. */
   alone?: (sizes: Sizes, say: (line: string) => void) => Promise<Line[]>;
   run?: (bench: Bench) => Promise<Line[]>;
+  /** On a stack that nothing else has run on: what was freed there would be filled up before files grow. */
+  fresh?: boolean;
 }
 
 /** CPU by kind of process (ms for each of `count`), while `work` runs; the program that makes the load is `bench`. */

@@ -48,6 +48,7 @@ const { values: options } = parseArgs({
     messages: { type: 'string', default: '2000' },
     herd: { type: 'string', default: '10000' },
     'herd-rate': { type: 'string', default: '50' },
+    'herd-starts': { type: 'string', default: '50' },
     sizes: { type: 'string', default: '1000,10000' },
   },
 });
@@ -71,19 +72,23 @@ async function main(): Promise<void> {
   say(JSON.stringify(about));
   for (const { alone } of chosen) if (alone !== undefined) await done(await alone(sizes, say));
   const rest = chosen.filter(({ run }) => run !== undefined);
-  if (rest.length > 0) await onStack(rest, sizes, done);
+  const together = rest.filter(({ fresh }) => fresh !== true);
+  if (together.length > 0) await onStack(together, sizes, done);
+  for (const workload of rest.filter(({ fresh }) => fresh === true)) await onStack([workload], sizes, done);
   const result = await done([]);
   if (options.json) console.log(JSON.stringify(result, null, 2));
   else printTable(lines);
 }
 
-/** Runs workloads one after the other on one stack. What fails is told, and the others run all the same. */
+/** Runs workloads one after the other on a stack of their own. What fails is told, and the others run all the same. */
 async function onStack(
   workloads: readonly Workload[],
   sizes: Sizes,
   done: (lines: readonly Line[]) => Promise<unknown>,
 ): Promise<void> {
-  const home = options.home ?? (await mkdtemp(path.join(tmpdir(), 'recuerda-bench-')));
+  const kept =
+    options.home === undefined ? undefined : path.join(options.home, workloads.map(({ name }) => name).join('-'));
+  const home = kept ?? (await mkdtemp(path.join(tmpdir(), 'recuerda-bench-')));
   const sink = await startSink(options['own-sink']);
   try {
     const stack = await startBenchStack({
@@ -116,7 +121,7 @@ async function onStack(
     }
   } finally {
     sink.stop();
-    if (options.home === undefined) await rm(home, { recursive: true, force: true });
+    if (kept === undefined) await rm(home, { recursive: true, force: true });
   }
 }
 
@@ -130,6 +135,7 @@ function sizesOf(): Sizes {
     messages: count('messages'),
     herd: count('herd'),
     herdRate: count('herd-rate'),
+    herdStarts: count('herd-starts'),
     sleepers: options.sizes.split(',').map((size) => positive('sizes', size)),
     workers: count('workers'),
   };
@@ -141,7 +147,18 @@ function kindOf(): StackKind {
 }
 
 function count(
-  name: 'apis' | 'workers' | 'leads' | 'stops' | 'rounds' | 'width' | 'rows' | 'messages' | 'herd' | 'herd-rate',
+  name:
+    | 'apis'
+    | 'workers'
+    | 'leads'
+    | 'stops'
+    | 'rounds'
+    | 'width'
+    | 'rows'
+    | 'messages'
+    | 'herd'
+    | 'herd-rate'
+    | 'herd-starts',
 ): number {
   return positive(name, options[name]);
 }

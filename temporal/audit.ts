@@ -195,7 +195,12 @@ async function auditJourneys(audit: Audit): Promise<void> {
     await each(page, async (run) => {
       const id = idOf(run);
       const row = rows.get(id);
-      if (row === undefined && run.status.name !== 'RUNNING') report.forgotten.journeys += 1;
+      if (run.status.name !== 'RUNNING' && (row === undefined || row.outcome !== null)) {
+        // Ended on both sides. Where it runs again, that is listed too.
+        if (row === undefined) report.forgotten.journeys += 1;
+        report.compared.journeys += 1;
+        return;
+      }
       // A workflow that was started again is listed more than once.
       if (seen.has(id)) return;
       seen.add(id);
@@ -385,7 +390,11 @@ async function auditMails(audit: Audit): Promise<void> {
     await each(page, async (run) => {
       const id = idOf(run);
       const row = rows.get(id);
-      if (row === undefined && run.status.name !== 'RUNNING') report.forgotten.mails += 1;
+      if (run.status.name !== 'RUNNING' && (row === undefined || isSettled(row))) {
+        if (row === undefined) report.forgotten.mails += 1;
+        report.compared.mails += 1;
+        return;
+      }
       if (seen.has(id)) return;
       seen.add(id);
       await compareMail(audit, run.workflowId, row);
@@ -402,6 +411,10 @@ async function auditMails(audit: Audit): Promise<void> {
 
 const SETTLED = ['accepted', 'rejected', 'deferred', 'unknown'] as const;
 
+function isSettled(row: DriftMail): boolean {
+  return SETTLED.some((state) => state === row.state);
+}
+
 async function compareMail(audit: Audit, workflowId: string, row: DriftMail | undefined): Promise<void> {
   const { client, db, report, restored, now } = audit;
   report.compared.mails += 1;
@@ -411,7 +424,7 @@ async function compareMail(audit: Audit, workflowId: string, row: DriftMail | un
     if (isRunning) await mendOrphan(audit, workflowId, {});
     return;
   }
-  if (SETTLED.some((state) => state === row.state)) return;
+  if (isSettled(row)) return;
   const settle = (state: (typeof SETTLED)[number]) =>
     differ(audit, 'lost-mail', workflowId, { state }, async () => {
       await settleLost(db, row.id, state, now);
@@ -444,7 +457,11 @@ async function auditRequests(audit: Audit): Promise<void> {
     await each(page, async (run) => {
       const id = idOf(run);
       const row = rows.get(id);
-      if (row === undefined && run.status.name !== 'RUNNING') report.forgotten.requests += 1;
+      if (run.status.name !== 'RUNNING' && row?.state !== 'pending') {
+        if (row === undefined) report.forgotten.requests += 1;
+        report.compared.requests += 1;
+        return;
+      }
       if (seen.has(id)) return;
       seen.add(id);
       await compareRequest(audit, run.workflowId, row);

@@ -8,8 +8,9 @@ import { MAIL_QUEUES } from '../workflows/contract';
 import { call } from './client';
 import type { Log } from './log';
 
-/** gRPC status UNIMPLEMENTED. */
+/** gRPC statuses: an older server, and one where these credentials may not. */
 const UNIMPLEMENTED = 12;
+const PERMISSION_DENIED = 7;
 /** A store of Temporal's that was lost has forgotten the limits; they are set again this often, changed or not (ms). */
 const APPLY_EVERY_MS = 60 * 60_000;
 
@@ -55,9 +56,13 @@ export async function keepLimits(client: Client, db: Db, log: Log, applied: Appl
   try {
     await applyLimits(client, client.options.namespace, limits);
   } catch (error) {
-    if ((error as { code?: number }).code !== UNIMPLEMENTED) throw error;
+    const { code } = error as { code?: number };
+    if (code !== UNIMPLEMENTED && code !== PERMISSION_DENIED) throw error;
     if (STREAMS.some((stream) => Object.values(queueLimits(limits[stream])).some((rate) => rate !== null))) {
-      log.error({}, 'this Temporal server holds no limits for task queues; it must be 1.29 or later');
+      log.error(
+        {},
+        'this Temporal server holds no limits for task queues; it must be 1.29 or later, and let us set them',
+      );
     }
   }
   applied.limits = text;

@@ -18,7 +18,8 @@ async function main(): Promise<void> {
       },
     },
   });
-  const telling = setInterval(() => process.send?.(done), TELL_EVERY_MS);
+  // A parent that is just letting go hears no more.
+  const telling = setInterval(() => process.send?.(done, undefined, undefined, () => {}), TELL_EVERY_MS);
   process.once('disconnect', () => {
     clearInterval(telling);
     // A signal from outside has done it already.

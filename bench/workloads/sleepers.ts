@@ -29,6 +29,7 @@ interface Held {
  */
 export const sleepers: Workload = {
   name: 'sleepers',
+  fresh: true,
   run: async (bench) => {
     const { sizes, say, shop, db, stack } = bench;
     const campaignId = await publishCampaign(shop, 'sleepers');
