@@ -117,6 +117,14 @@ export interface Config {
   drainMs: number;
   /** Where `/metrics`, and of a worker and the inbox `/readyz`, are served; null: nowhere. */
   metrics: { host: string; port: number } | null;
+  /** Where spans go, over OTLP/HTTP; null: no traces are kept. `serviceName` null: `recuerda-<process>`. */
+  tracing: {
+    url: string;
+    headers: Readonly<Record<string, string>>;
+    serviceName: string | null;
+    sampler: string;
+    ratio: number;
+  } | null;
   /** Bearer keys of the API. */
   apiKeys: readonly string[];
   addressKeys: readonly AddressKey[];
@@ -205,6 +213,7 @@ export function readConfig(given: Readonly<Record<string, string | undefined>>):
           port: integer(env, 'RECUERDA_METRICS_PORT', 9464, [0, 65535], faults),
         }
       : null,
+    tracing: tracing(env, faults),
     apiKeys,
     addressKeys: withDerived(versioned, secret, 'address hashes'),
     tokenKeys: withDerived(tokens, secret, 'unsubscribe links'),
@@ -282,7 +291,7 @@ function masterKeyOf(secret: string, tokens: readonly TokenKey[]): Buffer {
 
 /** Settings that hold a secret: each may stand in a file, which `<NAME>_FILE` names, as container platforms mount them. */
 const SECRET_SETTING =
-  /^(DATABASE_URL|TEMPORAL_API_KEY|RECUERDA_(SECRET|API_KEY|ADDRESS_KEYS|TOKEN_KEYS)|SMTP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)(_[A-Z]+)?|IMAP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)|WEBHOOK_[A-Z_]+)$/;
+  /^(DATABASE_URL|TEMPORAL_API_KEY|RECUERDA_(SECRET|API_KEY|ADDRESS_KEYS|TOKEN_KEYS)|SMTP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)(_[A-Z]+)?|IMAP_(URL|OAUTH2_CLIENT_SECRET|OAUTH2_REFRESH_TOKEN)|WEBHOOK_[A-Z_]+|OTEL_EXPORTER_OTLP_HEADERS)$/;
 
 function withSecretFiles(env: Env, faults: string[]): Env {
   const read: Record<string, string | undefined> = { ...env };
@@ -300,6 +309,50 @@ function withSecretFiles(env: Env, faults: string[]): Env {
     }
   }
   return read;
+}
+
+const SAMPLERS = [
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+  'always_on',
+  'always_off',
+  'traceidratio',
+];
+
+/** The names and their meaning are OpenTelemetry's own, so that one environment serves whatever else is traced. */
+function tracing(env: Env, faults: string[]): Config['tracing'] {
+  const ofTraces = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ? 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT' : null;
+  const ofAll = env.OTEL_EXPORTER_OTLP_ENDPOINT ? 'OTEL_EXPORTER_OTLP_ENDPOINT' : null;
+  const name = ofTraces ?? ofAll;
+  if (name === null) return null;
+  const given = url(env, name, ['http:', 'https:'], faults);
+  const sampler = env.OTEL_TRACES_SAMPLER || 'parentbased_always_on';
+  if (!SAMPLERS.includes(sampler)) faults.push(`OTEL_TRACES_SAMPLER must be one of ${SAMPLERS.join(', ')}`);
+  return {
+    url: name === ofTraces ? given : `${given.replace(/\/+$/, '')}/v1/traces`,
+    headers: otlpHeaders(env, faults),
+    serviceName: env.OTEL_SERVICE_NAME || null,
+    sampler,
+    ratio: number(env, 'OTEL_TRACES_SAMPLER_ARG', 1, [0, 1], faults),
+  };
+}
+
+/** `name=value,name=value`, values percent-encoded. */
+function otlpHeaders(env: Env, faults: string[]): Record<string, string> {
+  const pairs = (env.OTEL_EXPORTER_OTLP_HEADERS ?? '').split(',').filter((pair) => pair.trim() !== '');
+  try {
+    return Object.fromEntries(
+      pairs.map((pair) => {
+        const [, name = '', value = ''] = /^\s*([\w.!#$%&'*+^`|~-]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? [];
+        if (name === '') throw new Error('no name');
+        return [name, decodeURIComponent(value)];
+      }),
+    );
+  } catch {
+    faults.push('OTEL_EXPORTER_OTLP_HEADERS must be name=value,name=value, with values percent-encoded');
+    return {};
+  }
 }
 
 /**

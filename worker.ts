@@ -14,6 +14,7 @@ import { type Carrier, createCarrier } from './mail/deliver/connections';
 import { createSigner } from './mail/deliver/signing';
 import { createUnderstand, createUnderstandEvent } from './mail/receive/understand';
 import { checkReadiness, type Readiness } from './telemetry/readiness';
+import type { Tracing } from './telemetry/tracing';
 import { type Backlog, readBacklogs } from './temporal/backlog';
 import { call, createTemporalClient, temporalOptions } from './temporal/client';
 import { tellWhetherCurrent } from './temporal/deployment';
@@ -46,6 +47,9 @@ export interface RunningWorker {
 /** The reconciler goes round every two seconds; one that got nowhere for so long (ms) is stuck, or something is away. */
 const RECONCILER_STUCK_MS = 2 * 60_000;
 
+/** Always there, so that no recorded history depends on whether traces are kept. */
+const WORKFLOW_INTERCEPTORS = require.resolve('./workflows/trace-headers');
+
 /** A cached workflow costs about 220 KB and gains a sleeping lead nothing. */
 const CACHED_WORKFLOWS = 200;
 /** By default heartbeats are held back for 8 of their 10 s, and a busy moment then looks like a dead worker. */
@@ -61,11 +65,17 @@ const SHUTDOWN_GRACE_MS = 65_000;
  * @throws RestoredDatabase when the database comes from a backup and nobody has brought it up to date
  *
  * @param bundle workflow code that was bundled before; made from the sources when left out
+ * @param tracing where traces are kept
  */
-export async function startWorker(config: Config, log: Log, bundle?: { codePath: string }): Promise<RunningWorker> {
+export async function startWorker(
+  config: Config,
+  log: Log,
+  bundle?: { codePath: string },
+  tracing: Tracing | null = null,
+): Promise<RunningWorker> {
   const { namespace, ...connect } = temporalOptions(config);
   const connection = await NativeConnection.connect(connect);
-  const client = createTemporalClient({ namespace, ...connect });
+  const client = createTemporalClient({ namespace, ...connect }, tracing?.client);
   const db = createDb({
     url: config.databaseUrl,
     maxConnections: config.databaseConnections,
@@ -103,6 +113,11 @@ export async function startWorker(config: Config, log: Log, bundle?: { codePath:
           ...versioningOptions(config),
           // Transactional mail brings its own workflows along, so that no backlog of journeys stands before it (promise P8).
           ...(stream === null || stream === 'transactional' ? workflowOptions(bundle) : {}),
+          interceptors: {
+            activity: tracing === null ? [] : [tracing.activities],
+            // Bundled with the workflows otherwise.
+            ...(bundle === undefined ? { workflowModules: [WORKFLOW_INTERCEPTORS] } : {}),
+          },
           ...(stream === null ? {} : mailOptions(config, stream)),
         }),
       );

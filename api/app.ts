@@ -4,6 +4,7 @@ import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
 import { Type } from 'typebox';
 import { Problem } from '../domain/problem';
 import { requestsBegun, requestsEnded } from '../telemetry/channels';
+import type { Tracing } from '../telemetry/tracing';
 import { authorise, demandScopes } from './auth';
 import type { Api, ApiContext } from './context';
 import { answerClientError, answerErrors } from './errors';
@@ -50,6 +51,7 @@ import { transactionalRoutes } from './routes/transactional';
 import { unsubscribeRoutes } from './routes/unsubscribe';
 import { webhookEndpointRoutes } from './routes/webhook-endpoints';
 import { webhookRoutes } from './routes/webhooks';
+import { traceRequests } from './tracing';
 import { validatorCompiler } from './validation';
 
 export interface AppOptions extends ApiContext {
@@ -58,6 +60,8 @@ export interface AppOptions extends ApiContext {
   pingTemporal?: () => Promise<void>;
   /** Is it about to stop? `/readyz` then says no. */
   isDraining?: () => boolean;
+  /** Where traces are kept. */
+  beginRequest?: Tracing['beginRequest'] | undefined;
 }
 
 const BODY_LIMIT_BYTES = 1024 * 1024;
@@ -95,6 +99,7 @@ export async function buildApp(options: AppOptions): Promise<Api> {
   app.removeContentTypeParser(['application/json', 'text/plain']);
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, jsonParser(app));
   answerErrors(app, config.publicUrl);
+  if (options.beginRequest !== undefined) traceRequests(app, options.beginRequest);
   demandScopes(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);

@@ -11,7 +11,7 @@ import { createJourneys } from '../temporal/journeys';
 import { createDns } from './dns';
 import { createLog } from './log';
 import { stopSignal } from './stop-signal';
-import { startTelemetry } from './telemetry';
+import { startTelemetry, startTracing, tellOfLostTraces } from './telemetry';
 
 /** How long a stop waits for requests under way and for calls to Temporal, ms. */
 const SHUTDOWN_MS = 20_000;
@@ -21,13 +21,15 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
   const config = readConfig(env);
   exitWithParent(config.drainMs + SHUTDOWN_MS + 5_000);
   const stopped = stopSignal();
-  const log = createLog('api', config.logLevel);
+  const tracing = startTracing('api', config.tracing);
+  const log = createLog('api', config.logLevel, tracing?.logFields);
+  tellOfLostTraces(tracing, log);
   const db = createDb({
     url: config.databaseUrl,
     maxConnections: config.databaseConnections,
     onError: (error) => log.warn({ code: (error as { code?: string }).code }, 'a database connection was lost'),
   });
-  const client = createTemporalClient(temporalOptions(config));
+  const client = createTemporalClient(temporalOptions(config), tracing?.client);
   const journeys = createJourneys(client, db, log);
   let draining = false;
   const app = await buildApp({
@@ -38,6 +40,7 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
     clock: () => new Date(),
     dns: createDns(),
     logger: log,
+    beginRequest: tracing?.beginRequest,
     pingTemporal: async () => {
       await call(client, () => client.connection.workflowService.getSystemInfo({}));
     },
@@ -70,6 +73,7 @@ export async function runApi(env: NodeJS.ProcessEnv): Promise<void> {
     await journeys.settled();
     await client.connection.close();
     await db.destroy();
+    await tracing?.close();
   })();
   // What is left then is in Postgres, and the reconciler delivers it.
   await Promise.race([finished, sleep(SHUTDOWN_MS, undefined, { ref: false })]);

@@ -10,6 +10,7 @@ export async function runBundle(file: string): Promise<void> {
   const quiet = { log: () => {}, trace: () => {}, debug: () => {}, info: () => {}, warn: () => {} };
   const { code } = await bundleWorkflowCode({
     workflowsPath: require.resolve('../workflows'),
+    workflowInterceptorModules: [require.resolve('../workflows/trace-headers')],
     logger: { ...quiet, error: (message) => console.error(message) },
   });
   await writeFile(file, code);

@@ -11,13 +11,15 @@ const ADDRESS = /[^\s@<>"'`(),;:=/]+@[^\s@<>"'`(),;:=/]+/g;
  * lose what Postgres quotes in them, anything that looks like a mail address is masked, and keys are left out.
  *
  * @param name which process it is: `api`, `worker`
+ * @param fields what each line has besides, asked for at that moment
  */
-export function createLog(name: string, level: string): Logger {
+export function createLog(name: string, level: string, fields?: () => Record<string, string>): Logger {
   // Not pino's own destination: it tries for ever to write to a reader that is gone, and the process never ends.
   process.stdout.on('error', () => {});
   const options: LoggerOptions = {
     name,
     level,
+    ...(fields === undefined ? {} : { mixin: fields }),
     redact: { paths: ['authorization', '*.authorization', '*.headers', 'headers'], remove: true },
     serializers: { err: withoutPersonalData, error: withoutPersonalData },
     hooks: {

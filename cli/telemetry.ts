@@ -3,6 +3,7 @@ import type { Config } from '../config';
 import { version } from '../package.json';
 import { createMetrics, type Metrics } from '../telemetry/metrics';
 import { type Readiness, serveTelemetry } from '../telemetry/server';
+import type { Tracing } from '../telemetry/tracing';
 
 /** How long another server's metrics may take, ms. */
 const MORE_MS = 2_000;
@@ -28,6 +29,18 @@ export async function startTelemetry(
   });
   log.info({ metricsPort: port }, 'serving metrics');
   return metrics;
+}
+
+/** Begins to keep traces where the settings say so; null, with nothing of OpenTelemetry's SDK loaded, where they don't. */
+export function startTracing(process: 'api' | 'worker', settings: Config['tracing']): Tracing | null {
+  if (settings === null) return null;
+  const { createTracing }: typeof import('../telemetry/tracing') = require('../telemetry/tracing');
+  return createTracing({ ...settings, serviceName: settings.serviceName ?? `recuerda-${process}` }, version);
+}
+
+/** Has the log tell of spans that could not be handed over. */
+export function tellOfLostTraces(tracing: Tracing | null, log: Logger): void {
+  tracing?.onFault(() => log.warn({}, 'spans could not be handed over to the collector of traces'));
 }
 
 /** Nothing where it does not answer: our own metrics are worth telling without. */

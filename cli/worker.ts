@@ -15,7 +15,7 @@ import { type RunningWorker, startWorker } from '../worker';
 import { withBundle } from './bundle';
 import { createLog, WORKER_READY } from './log';
 import { stopSignal } from './stop-signal';
-import { startTelemetry } from './telemetry';
+import { startTelemetry, startTracing, tellOfLostTraces } from './telemetry';
 
 /** A worker takes up to 65 s to let deliveries finish. */
 const SHUTDOWN_MS = 75_000;
@@ -29,7 +29,9 @@ const LONGEST_WAIT_MS = 15_000;
 export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   const config = readConfig(env);
   exitWithParent(SHUTDOWN_MS);
-  const log = createLog('worker', config.logLevel);
+  const tracing = startTracing('worker', config.tracing);
+  const log = createLog('worker', config.logLevel, tracing?.logFields);
+  tellOfLostTraces(tracing, log);
   // The engine's SDK serves its own metrics; ours fetches them from there, so that there is one place to ask.
   const sdkPort = config.metrics === null ? null : await freePort();
   Runtime.install({
@@ -56,7 +58,9 @@ export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   const isPassing = (error: unknown) => isConnectionFault(error) || error instanceof RestoredDatabase;
   const whenTemporal = { log, stopped: stopped.signal, isPassing };
   if (stopped.signal.aborted) process.exit(0);
-  worker = await withBundle((bundle) => whenUp('Temporal', whenTemporal, () => startWorker(config, log, bundle)));
+  worker = await withBundle((bundle) =>
+    whenUp('Temporal', whenTemporal, () => startWorker(config, log, bundle, tracing)),
+  );
   if (worker === undefined) process.exit(0);
   if (telemetry !== null) {
     addPoolMetrics(telemetry, worker.load.pool);
@@ -65,7 +69,7 @@ export async function runWorker(env: NodeJS.ProcessEnv): Promise<void> {
   }
   log.child({}, { level: 'info' }).info({}, WORKER_READY);
   await Promise.race([signalled, worker.finished.catch(() => {})]);
-  await stop(worker, log);
+  await stop(worker, log, async () => await tracing?.close());
 }
 
 /** Of the SDK: how long tasks wait, how they fail, how busy the slots are. On loopback, whoever may reach ours. */
@@ -75,13 +79,15 @@ function sdkMetrics(port: number | null) {
   return { metrics: { prometheus } };
 }
 
-async function stop(worker: RunningWorker, log: Logger): Promise<never> {
+async function stop(worker: RunningWorker, log: Logger, afterwards: () => Promise<void>): Promise<never> {
   try {
     await worker.stop();
+    await afterwards();
     log.info({}, 'stopped');
     process.exit(0);
   } catch (error) {
     log.fatal({ err: error }, 'the worker failed');
+    await afterwards();
     process.exit(1);
   }
 }

@@ -1,4 +1,4 @@
-import { Client, Connection, type TLSConfig } from '@temporalio/client';
+import { Client, Connection, type TLSConfig, type WorkflowClientInterceptor } from '@temporalio/client';
 
 export interface TemporalOptions {
   /** `host:port` of the front end. */
@@ -42,10 +42,18 @@ export function temporalOptions(settings: TemporalSettings): TemporalOptions {
 /** How long one call may take (ms). The caller is never a lead who waits: what fails is left to the reconciler. */
 const CALL_MS = 10_000;
 
-/** A client that connects when it is first used, so that the API starts and accepts leads while Temporal is down. */
-export function createTemporalClient({ namespace, ...connect }: TemporalOptions): Client {
+/**
+ * A client that connects when it is first used, so that the API starts and accepts leads while Temporal is down.
+ *
+ * @param interceptor of everything that workflows are asked for
+ */
+export function createTemporalClient(
+  { namespace, ...connect }: TemporalOptions,
+  interceptor?: WorkflowClientInterceptor,
+): Client {
   const connection = Connection.lazy({ ...connect, connectTimeout: CALL_MS });
-  return new Client({ connection, namespace });
+  const interceptors = interceptor === undefined ? {} : { interceptors: { workflow: [interceptor] } };
+  return new Client({ connection, namespace, ...interceptors });
 }
 
 /** Makes one call with a deadline, so that a server that hangs is one that is down. */

@@ -39,6 +39,43 @@ test('a deployment has a name and a build, or is none', () => {
   expect(() => read('shop', 'a:b')).toThrow('RECUERDA_BUILD_ID must have');
 });
 
+test('traces are kept where a collector is named, as OpenTelemetry names it', () => {
+  const read = (settings: Record<string, string>) => readConfig({ ...SOUND, ...settings }).tracing;
+  expect(read({})).toBeNull();
+  expect(read({ OTEL_SERVICE_NAME: 'shop', OTEL_EXPORTER_OTLP_ENDPOINT: '' })).toBeNull();
+  expect(read({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/' })).toEqual({
+    url: 'http://collector:4318/v1/traces',
+    headers: {},
+    serviceName: null,
+    sampler: 'parentbased_always_on',
+    ratio: 1,
+  });
+  expect(
+    read({
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://traces.example/in',
+      OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Bearer%20abc=, x-tenant = shop',
+      OTEL_SERVICE_NAME: 'mail',
+      OTEL_TRACES_SAMPLER: 'traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
+    }),
+  ).toEqual({
+    url: 'https://traces.example/in',
+    headers: { authorization: 'Bearer abc=', 'x-tenant': 'shop' },
+    serviceName: 'mail',
+    sampler: 'traceidratio',
+    ratio: 0.25,
+  });
+  const faulty = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'grpc://secret',
+    OTEL_EXPORTER_OTLP_HEADERS: 'secret',
+    OTEL_TRACES_SAMPLER: 'secret',
+    OTEL_TRACES_SAMPLER_ARG: '2',
+  };
+  for (const name of Object.keys(faulty)) expect(() => read(faulty)).toThrow(name);
+  expect(() => read(faulty)).not.toThrow('secret');
+});
+
 test('every fault is named, not only the first, and no value is quoted', () => {
   const faulty = {
     ...SOUND,

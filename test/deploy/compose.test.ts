@@ -220,7 +220,7 @@ describe('docker-compose.yml', () => {
 
   test('every setting that is read is passed on, also those of one stream', () => {
     const settings = Object.keys(service('worker').environment ?? {});
-    const inReadme = [...read('README.md').matchAll(/`((?:SMTP|IMAP|WEBHOOK|RECUERDA)_[A-Z0-9_]+)`/g)].map(
+    const inReadme = [...read('README.md').matchAll(/`((?:SMTP|IMAP|WEBHOOK|RECUERDA|OTEL)_[A-Z0-9_]+)`/g)].map(
       ([, name]) => name,
     );
     const elsewhere = [

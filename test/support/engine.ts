@@ -63,6 +63,7 @@ export function configForTests(database: TestDatabase, sink: SmtpSink, temporalA
     port: 0,
     drainMs: 0,
     metrics: null,
+    tracing: null,
     apiKeys: ['test-key-0123456789'],
     addressKeys: TEST_ADDRESS_KEYS,
     tokenKeys: TEST_TOKEN_KEYS,

@@ -42,6 +42,7 @@ export default async function globalSetup(): Promise<void> {
   process.env.TEST_WORKFLOW_BUNDLE = join(dir, 'workflows.js');
   const { code } = await bundleWorkflowCode({
     workflowsPath: require.resolve('../../workflows'),
+    workflowInterceptorModules: [require.resolve('../../workflows/trace-headers')],
     logger: { ...console, log: () => {}, trace: () => {}, debug: () => {}, info: () => {} },
   });
   await writeFile(process.env.TEST_WORKFLOW_BUNDLE, code);
