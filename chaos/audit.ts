@@ -374,10 +374,12 @@ function explain(message: MessageFact, known: Index, { deliveries, deaths, at }:
 
 function deathBehind(deaths: readonly Death[], gone: number | null, from: number, until: number): string | null {
   const named = ({ kind, byItself }: Death) => `${byItself ? 'end' : 'kill'}: ${kind}`;
-  // The connection ended when its worker did.
+  // The connection ended when its worker did. One that ended by itself was found up to half a second later.
   const worker = deaths.find(
-    ({ kind, at }) =>
-      kind === 'worker' && at >= from && (gone === null ? at <= until : Math.abs(gone - at) <= CUT_WITHIN_MS),
+    ({ kind, at, deadAt }) =>
+      kind === 'worker' &&
+      deadAt >= from &&
+      (gone === null ? at <= until : gone >= at - CUT_WITHIN_MS && gone <= deadAt + CUT_WITHIN_MS),
   );
   if (worker !== undefined) return named(worker);
   // Its worker lived and could not say so: heartbeats did not get through, and another attempt took it for dead.

@@ -124,6 +124,9 @@ async function run(home: string): Promise<ChaosRun> {
     historyShards: 4,
     say,
     signal,
+  }).catch(async (error: unknown) => {
+    await sink.stop();
+    throw error;
   });
   const startMs = Date.now() - beganAt;
   const db = createDb({ url: cluster.databaseUrl, maxConnections: 4, onError: () => {} });

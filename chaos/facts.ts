@@ -36,7 +36,10 @@ export interface AcknowledgedStop {
 export interface Death {
   member: string;
   kind: MemberKind;
+  /** When it was sent the signal, or was found to have ended. */
   at: number;
+  /** When nothing of it ran any more. */
+  deadAt: number;
   /** When it was started again, and when it served again; null: not before the end of the run. */
   startedAt: number | null;
   servesAt: number | null;

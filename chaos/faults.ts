@@ -35,7 +35,7 @@ export const isAtMail = (fault: Fault): boolean => fault.startsWith('mail-');
 export const isOfMessage = (fault: Fault): boolean => !isAtGreeting(fault) && !isAtMail(fault);
 
 /**
- * Those of a long run. A mail server that temporarily refuses a recipient makes that lead wait 15 minutes and more, however
+ * Those of a long run. Answers are slow often, so that most kills of a worker find mails between gate and record. A mail server that temporarily refuses a recipient makes that lead wait 15 minutes and more, however
  * time is compressed, so few meet that.
  */
 export const ALL_FAULTS: FaultRates = {
@@ -49,7 +49,7 @@ export const ALL_FAULTS: FaultRates = {
   'body-drop': 0.005,
   'message-452': 0.01,
   'message-554-content': 0.002,
-  'message-slow': 0.04,
+  'message-slow': 0.15,
   'message-drop-kept': 0.01,
   'message-drop-lost': 0.01,
   'message-hang-kept': 0.002,
@@ -65,7 +65,7 @@ export const QUICK_FAULTS: FaultRates = {
   'body-drop': 0.01,
   'message-452': 0.02,
   'message-554-content': 0.005,
-  'message-slow': 0.05,
+  'message-slow': 0.2,
   'message-drop-kept': 0.02,
   'message-drop-lost': 0.02,
 };

@@ -45,6 +45,7 @@ export async function killInTurn(kills: readonly ScriptedKill[], options: Killer
     const death = await withLock(member, async () => {
       const death = note(deaths, member, false);
       await member.kill();
+      death.deadAt = Date.now();
       await sleep(downMs, undefined, { signal });
       await startAgain(member, death);
       return death;
@@ -88,10 +89,12 @@ async function withLock<T>(member: Member, work: () => Promise<T>): Promise<T> {
 }
 
 function note(deaths: Deaths, member: Member, byItself: boolean): Death {
+  const at = Date.now();
   const death: Death = {
     member: member.name,
     kind: member.kind,
-    at: Date.now(),
+    at,
+    deadAt: at,
     startedAt: null,
     servesAt: null,
     byItself,

@@ -84,6 +84,9 @@ async function race(home: string): Promise<RaceRun> {
     settings,
     say,
     signal,
+  }).catch(async (error: unknown) => {
+    await sink.stop();
+    throw error;
   });
   const db = createDb({ url: cluster.databaseUrl, maxConnections: 4, onError: () => {} });
   const client = createTemporalClient({ address: cluster.temporalAddress, namespace: 'default' });

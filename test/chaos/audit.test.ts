@@ -118,7 +118,11 @@ describe('turns red for', () => {
       },
       (facts: Facts) => {
         for (const death of facts.deaths)
-          Object.assign(death, { at: death.at - longBefore, servesAt: death.at - longBefore });
+          Object.assign(death, {
+            at: death.at - longBefore,
+            deadAt: death.at - longBefore,
+            servesAt: death.at - longBefore,
+          });
       },
       // Carries no mail.
       (facts: Facts) => {
@@ -236,6 +240,7 @@ describe('turns red for', () => {
         member: 'worker-2',
         kind: 'worker',
         at,
+        deadAt: at,
         startedAt: at,
         servesAt: at + 9_000,
         byItself: false,

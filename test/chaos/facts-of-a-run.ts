@@ -152,7 +152,8 @@ function crash(facts: Facts, enrollmentId: string, step: number): void {
   facts.deaths.push({
     member: 'worker-1',
     kind: 'worker',
-    at,
+    at: at - 3_000,
+    deadAt: at,
     startedAt: at + 1_000,
     servesAt: at + 4_000,
     byItself: false,
