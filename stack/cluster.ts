@@ -214,9 +214,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       );
     await up([
       ...apis.map((name, index) =>
-        recuerda('api', name, { HOST: '127.0.0.1', PORT: String(ports.apis[name]) }, apiUrls[index]),
+        recuerda(
+          'api',
+          name,
+          { HOST: '127.0.0.1', PORT: String(ports.apis[name]), ...metricsPort(settings, index) },
+          apiUrls[index],
+        ),
       ),
-      ...workers.map((name) => recuerda('worker', name, {})),
+      ...workers.map((name, index) => recuerda('worker', name, metricsPort(settings, apis.length + index))),
     ]);
     return {
       databaseUrl,
@@ -237,6 +242,11 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
 
 /** Nobody loses what it still needs. */
 const STOP_ORDER: MemberKind[] = ['api', 'worker', 'frontend', 'internal-worker', 'matching', 'history', 'postgres'];
+
+/** They share a machine, so each takes a port of its own, counted from RECUERDA_METRICS_PORT: the APIs first. */
+function metricsPort({ RECUERDA_METRICS_PORT: first }: NodeJS.ProcessEnv, index: number): NodeJS.ProcessEnv {
+  return first ? { RECUERDA_METRICS_PORT: String(Number(first) + index) } : {};
+}
 
 function numbered(name: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
