@@ -70,7 +70,10 @@ export async function attempt(db: Db, enrollmentId: string, step = 0): Promise<A
   const key = { enrollmentId, step, copy: 0 };
   const token = await tryClaim(db, key);
   if (token === null) return 'refused';
-  if (Math.random() < 0.5) await sleep(Math.random() * 10);
+  // Now and then long, so that the other side gets in between on a busy machine too.
+  const dice = Math.random();
+  if (dice < 0.1) await sleep(Math.random() * 150);
+  else if (dice < 0.5) await sleep(Math.random() * 10);
   return (await passGate(db, key, token, new Date())) ? 'handed over' : 'withdrawn';
 }
 
