@@ -290,13 +290,14 @@ async function compareSteps(audit: Audit, workflowId: string, row: DriftRow, run
   return true;
 }
 
-/** Can the attempt that is under way have sent its step, for all that the row says? */
+/**
+ * Can the attempt that is under way have sent its step, for all that the row says? Whether that was due, the row can't tell: it
+ * may have been moved since the backup.
+ */
 function maySendNow(row: DriftRow, run: JourneyRun, campaign: PublishedCampaign): boolean {
   if (run.step >= endPosition(row.plan, campaign, row.journey) || run.step < row.step) return false;
   if (run.step > row.step) return true;
-  const settled = row.message !== null && !['claimed', 'deferred', 'withdrawn'].includes(row.message);
-  const notDue = run.attempt?.startedAt != null && row.nextDueAt > run.attempt.startedAt;
-  return !settled && !notDue;
+  return row.message === null || ['claimed', 'deferred', 'withdrawn'].includes(row.message);
 }
 
 async function enter(

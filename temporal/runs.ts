@@ -27,7 +27,6 @@ export interface JourneyRun {
 
 /** An activity that was begun and has not answered. */
 export interface Attempt {
-  startedAt: Date | null;
   /** It is not certain that the mail server accepted nothing under it. */
   mayHaveSent: boolean;
 }
@@ -129,10 +128,9 @@ const NOTHING_SENT: ReadonlySet<string> = new Set([
 export function attemptOf(pending: temporal.api.workflow.v1.IPendingActivityInfo | undefined): Attempt | null {
   if (pending == null) return null;
   const { state, attempt, lastStartedTime, lastFailure } = pending;
-  const startedAt = lastStartedTime == null ? null : timeOf(lastStartedTime);
-  if (state !== PENDING_ACTIVITY_STATE_SCHEDULED) return { startedAt, mayHaveSent: true };
-  const begun = startedAt !== null || (attempt ?? 1) > 1;
-  return { startedAt, mayHaveSent: begun && !NOTHING_SENT.has(lastFailure?.applicationFailureInfo?.type ?? '') };
+  if (state !== PENDING_ACTIVITY_STATE_SCHEDULED) return { mayHaveSent: true };
+  const begun = lastStartedTime != null || (attempt ?? 1) > 1;
+  return { mayHaveSent: begun && !NOTHING_SENT.has(lastFailure?.applicationFailureInfo?.type ?? '') };
 }
 
 function decoded<T>(payloads: Payloads): T | undefined {
