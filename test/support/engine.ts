@@ -32,6 +32,7 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
+const TEST_SERVER_TRIES = 5;
 let installed = false;
 
 /** To be called before anything else of Temporal's, once in a test process. */
@@ -95,10 +96,17 @@ interface TestServer {
 async function timeSkippingServer(): Promise<TestServer> {
   const path = process.env.TEST_TEMPORAL_TEST_SERVER;
   if (path === undefined) throw new Error('TEST_TEMPORAL_TEST_SERVER is set by test/support/global-setup.ts');
-  const env = await TestWorkflowEnvironment.createTimeSkipping({
-    server: { executable: { type: 'existing-path', path } },
-  });
-  return { address: env.address, client: env.client, stop: () => env.teardown() };
+  for (let tries = 1; ; tries++) {
+    try {
+      const env = await TestWorkflowEnvironment.createTimeSkipping({
+        server: { executable: { type: 'existing-path', path } },
+      });
+      return { address: env.address, client: env.client, stop: () => env.teardown() };
+    } catch (error) {
+      // The SDK gives it 5 s and no more, and on a busy machine a JVM may need longer.
+      if (tries >= TEST_SERVER_TRIES || !String(error).includes('did not start within')) throw error;
+    }
+  }
 }
 
 async function devServer(): Promise<TestServer> {
