@@ -27,6 +27,14 @@ export interface WorkerSettings {
   deployment?: { name: string; buildId: string };
   /** Directory of its journal; none when left out. */
   journal?: string;
+  /** Its versioned keys; those of the tests when left out. */
+  addressKeys?: readonly VersionedKey[];
+  tokenKeys?: readonly VersionedKey[];
+}
+
+interface VersionedKey {
+  version: number;
+  secret: Buffer;
 }
 
 /** The environment of a command that works with these. */
@@ -38,8 +46,8 @@ export function environmentOf(settings: WorkerSettings): Record<string, string> 
     RECUERDA_PUBLIC_URL: 'http://localhost:3000',
     RECUERDA_SMTP_CONNECTIONS: String(settings.smtpConnections ?? 5),
     RECUERDA_TIME_FACTOR: String(settings.timeFactor ?? 1),
-    RECUERDA_ADDRESS_KEYS: keyList(TEST_ADDRESS_KEYS),
-    RECUERDA_TOKEN_KEYS: keyList(TEST_TOKEN_KEYS),
+    RECUERDA_ADDRESS_KEYS: keyList(settings.addressKeys ?? TEST_ADDRESS_KEYS),
+    RECUERDA_TOKEN_KEYS: keyList(settings.tokenKeys ?? TEST_TOKEN_KEYS),
     RECUERDA_JOURNAL: settings.journal ?? '',
   };
 }
@@ -97,6 +105,6 @@ export async function startWorkerProcess(settings: WorkerSettings): Promise<Work
   };
 }
 
-function keyList(keys: readonly { version: number; secret: Buffer }[]): string {
+function keyList(keys: readonly VersionedKey[]): string {
   return keys.map((key) => `${key.version}:${key.secret.toString('hex')}`).join(',');
 }
