@@ -393,7 +393,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
         summary: 'Let everything go on that was paused by hand',
         description:
           'Whole streams only. What the circuit breaker has stopped, and single providers, stay paused: they are resumed one ' +
-          'by one.',
+          'by one. A stream that was paused by hand after the breaker had stopped it counts as paused by hand.',
         response: {
           200: Type.Object(
             { resumed: Type.Array(StreamName) },

@@ -1,5 +1,8 @@
+import { sql } from 'kysely';
 import { recordFault } from '../../db/breaker';
-import { type ApiUnderTest, AUTH, apiUnderTest, get, post } from './api-under-test';
+import { publishForTests } from '../support/campaigns';
+import { enrollForTests, requestBy } from '../support/leads';
+import { type ApiUnderTest, AUTH, apiUnderTest, get, ledgerRow, post } from './api-under-test';
 
 let api: ApiUnderTest;
 
@@ -172,6 +175,34 @@ describe('pauses', () => {
       },
     ]);
     expect(stream.rates).toEqual([expect.objectContaining({ provider: '*', refusals: 1, complaintRate: null })]);
+  });
+
+  test('everything at once, the breaker’s stop taken over, and on again but for single providers', async () => {
+    const campaignId = await publishForTests(api.db);
+    const mailOf = async (email: string, state: 'claimed' | 'handing_over') => {
+      const enrollmentId = await enrollForTests(api.db, campaignId, requestBy(email));
+      return await ledgerRow(api.db, enrollmentId, state);
+    };
+    await mailOf('reclamado@todo.example', 'claimed');
+    const leaving = await mailOf('saliendo@todo.example', 'handing_over');
+    await post(api.app, '/v1/sending/pauses', { stream: 'marketing', provider: 'gmail' });
+    const paused = await post(api.app, '/v1/sending/pause-all');
+    expect(paused.statusCode).toBe(200);
+    expect(paused.json().inFlight.map((mail: { messageId: string }) => mail.messageId)).toEqual([leaving]);
+    const states = async () => {
+      const { streams } = (await get(api.app, '/v1/sending')).json();
+      return streams.map((each: { state: string }) => each.state);
+    };
+    expect(await states()).toEqual(['paused', 'paused', 'paused']);
+    // Both mails are held back: the first was taken back, and no claim of the other can pass its gate any more.
+    const { rows } = await sql<{ state: string }>`select state from message order by state`.execute(api.db);
+    expect(rows.map((row) => row.state)).toEqual(['handing_over', 'withdrawn']);
+
+    const resumed = await post(api.app, '/v1/sending/resume-all');
+    expect(resumed.json().resumed.sort()).toEqual(['marketing', 'requested', 'transactional']);
+    expect(await states()).toEqual(['sending', 'sending', 'partly-paused']);
+    expect((await post(api.app, '/v1/sending/resume-all')).json()).toEqual({ resumed: [] });
+    await api.app.inject({ method: 'DELETE', url: '/v1/sending/pauses/marketing/gmail', headers: AUTH });
   });
 });
 
