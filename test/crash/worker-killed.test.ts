@@ -112,8 +112,12 @@ test.concurrent(`P3: ${LEADS} first mails through ${KILLS} kills at random momen
   const draw = seeded(SEED);
   const campaignId = await publishForTests(db);
   const pause = (ms: number) => sleep(draw() * ms);
+  let begun = 0;
   sink.faults = {
-    onMail: () => pause(150),
+    onMail: () => {
+      begun += 1;
+      return pause(150);
+    },
     onRcpt: () => pause(150),
     onMessage: () => pause(250),
     beforeAccept: () => pause(250),
@@ -123,8 +127,11 @@ test.concurrent(`P3: ${LEADS} first mails through ${KILLS} kills at random momen
   await random.reconcile();
 
   for (let kill = 0; kill < KILLS; kill++) {
+    const before = begun;
     const worker = await random.work();
-    await sleep(300 + draw() * 1_200);
+    // From its first delivery on, however long it has taken to start.
+    await patiently(() => begun > before);
+    await sleep(draw() * 700);
     await worker.kill();
   }
   await random.work();
