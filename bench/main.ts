@@ -1,15 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { createDb } from '../db/client';
+import { emptyFolder } from '../stack/empty-folder';
 import type { Sizes, Workload } from './bench';
 import { connectTemporal } from './engine';
 import { machine } from './machine';
 import { type Line, printTable } from './report';
 import { createShop } from './shop';
 import { startSink } from './sink';
-import { type StackKind, startBenchStack } from './stack';
+import { type BenchStack, type StackKind, startBenchStack } from './stack';
 import { herd } from './workloads/herd';
 import { imports } from './workloads/imports';
 import { journeys } from './workloads/journeys';
@@ -70,7 +70,9 @@ async function main(): Promise<void> {
     return result;
   };
   say(JSON.stringify(about));
-  for (const { alone } of chosen) if (alone !== undefined) await done(await alone(sizes, say));
+  for (const { name, alone } of chosen) {
+    if (alone !== undefined) await unlessItFails(name, async () => void (await done(await alone(sizes, say))));
+  }
   const rest = chosen.filter(({ run }) => run !== undefined);
   const together = rest.filter(({ fresh }) => fresh !== true);
   if (together.length > 0) await onStack(together, sizes, done);
@@ -80,6 +82,8 @@ async function main(): Promise<void> {
   else printTable(lines);
 }
 
+const STOPPING = ['SIGINT', 'SIGTERM'] as const;
+
 /** Runs workloads one after the other on a stack of their own. What fails is told, and the others run all the same. */
 async function onStack(
   workloads: readonly Workload[],
@@ -88,10 +92,18 @@ async function onStack(
 ): Promise<void> {
   const kept =
     options.home === undefined ? undefined : path.join(options.home, workloads.map(({ name }) => name).join('-'));
-  const home = kept ?? (await mkdtemp(path.join(tmpdir(), 'recuerda-bench-')));
+  const home = await emptyFolder(kept, 'recuerda-bench-');
   const sink = await startSink(options['own-sink']);
+  let stack: BenchStack | undefined;
+  const breakOff = () => {
+    say('Stopping …');
+    void (stack?.stop() ?? Promise.resolve())
+      .then(() => (kept === undefined ? rm(home, { recursive: true, force: true }) : undefined))
+      .finally(() => process.exit(1));
+  };
+  for (const signal of STOPPING) process.once(signal, breakOff);
   try {
-    const stack = await startBenchStack({
+    stack = await startBenchStack({
       kind: kindOf(),
       home,
       apis: count('apis'),
@@ -104,14 +116,13 @@ async function onStack(
     const client = await connectTemporal(stack.temporalAddress);
     const shop = createShop(stack);
     try {
+      const running = stack;
       for (const { name, run } of workloads) {
         say(`${name} …`);
-        try {
-          await done((await run?.({ stack, shop, client, db, sizes, say })) ?? []);
-        } catch (error) {
-          process.exitCode = 1;
-          say(`${name} failed: ${(error as Error).stack ?? error}`);
-        }
+        await unlessItFails(
+          name,
+          async () => void (await done((await run?.({ stack: running, shop, client, db, sizes, say })) ?? [])),
+        );
       }
     } finally {
       shop.close();
@@ -121,7 +132,18 @@ async function onStack(
     }
   } finally {
     sink.stop();
+    for (const signal of STOPPING) process.off(signal, breakOff);
     if (kept === undefined) await rm(home, { recursive: true, force: true });
+  }
+}
+
+/** What fails is told, and what comes after it runs all the same. */
+async function unlessItFails(name: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    process.exitCode = 1;
+    say(`${name} failed: ${(error as Error).stack ?? error}`);
   }
 }
 

@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { spawnLeashed } from '../stack/leash';
 import { freePort } from '../stack/ports';
 
 export interface Sink {
@@ -11,6 +12,7 @@ export interface Sink {
   stop(): void;
 }
 
+const STDERR = 2;
 /** Postfix's own, which takes 10,000 messages a second and more. */
 const POSTFIX_SINK = '/usr/sbin/smtp-sink';
 
@@ -23,11 +25,10 @@ export async function startSink(own: boolean): Promise<Sink> {
   const port = await freePort();
   const isPostfix = !own && existsSync(POSTFIX_SINK);
   const asNobody = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
-  const child: ChildProcess = isPostfix
-    ? spawn(POSTFIX_SINK, [...asNobody, `127.0.0.1:${port}`, '1000'], { stdio: 'inherit' })
-    : spawn(process.execPath, ['--import', 'tsx', path.join(__dirname, 'raw-sink.ts'), String(port)], {
-        stdio: 'inherit',
-      });
+  const [command, args] = isPostfix
+    ? [POSTFIX_SINK, [...asNobody, `127.0.0.1:${port}`, '1000']]
+    : [process.execPath, ['--import', 'tsx', path.join(__dirname, 'raw-sink.ts'), String(port)]];
+  const child: ChildProcess = spawnLeashed({ command, args, signal: 'SIGTERM', outputFd: STDERR });
   let ended = false;
   child.once('exit', () => {
     ended = true;

@@ -10,6 +10,7 @@ import { startRecuerda } from '../stack/recuerda-process';
 import { resolveTemporalCli } from '../stack/temporal-cli';
 import { startTemporal } from '../stack/temporal-server';
 import { defaultCacheDir } from '../stack/tool-cache';
+import { withoutSettings } from '../stack/without-settings';
 
 /** `cluster`: as in production, Temporal's roles on Postgres, two APIs, two workers. `embedded`: Temporal's dev server on SQLite. */
 export type StackKind = 'cluster' | 'embedded';
@@ -74,7 +75,7 @@ async function startOnCluster(options: BenchStackOptions): Promise<BenchStack> {
     apis,
     workers,
     settings: settingsOf(options),
-    env: process.env,
+    env: withoutSettings(process.env, ROOT),
     say,
   });
   const pidsOf = (...kinds: MemberKind[]) =>
@@ -126,7 +127,7 @@ async function startEmbedded(options: BenchStackOptions): Promise<BenchStack> {
     mkdirSync(journal, { recursive: true });
     const apiKey = randomBytes(24).toString('base64url');
     const env: NodeJS.ProcessEnv = {
-      ...process.env,
+      ...withoutSettings(process.env, ROOT),
       DATABASE_URL: postgres.url,
       TEMPORAL_ADDRESS: temporal.address,
       TEMPORAL_NAMESPACE: NAMESPACE,

@@ -45,12 +45,10 @@ export interface Audit {
   };
 }
 
-/** Ledger states in which nothing more is to be expected of a step that lies behind. */
-const FINAL: ReadonlySet<string> = new Set(['accepted', 'rejected', 'unknown', 'deferred']);
 /** How long after it was due an open enrollment may still not have moved (ms) before it counts as stuck. */
 const LATE_MS = 30_000;
-/** An attempt whose worker is dead is given up after the heartbeat timeout of 10 s; the retry needs its turn. */
-const GIVEN_UP_WITHIN_MS = 60_000;
+/** An attempt that is not heard of for 10 s is given up; the engine may need as long again to serve after it came back. */
+const UNHEARD_MS = 20_000;
 /** A mail past the gate, whose attempt died after a stop, is entered as unknown by the reconciler after 6 minutes (ms). */
 const LEFT_BEHIND_MS = 7 * 60_000;
 /** A connection ends within this time (ms) after its process was killed. */
@@ -64,7 +62,11 @@ export function audit(facts: Facts): Audit {
     .map((message) => explain(message, known, facts));
   return {
     findings: [
-      { promise: 'P1', says: 'once enrolled: one enrollment for each lead', breaches: enrolledOnce(facts, known) },
+      {
+        promise: 'P1',
+        says: 'once enrolled: one enrollment and one information mail for each lead',
+        breaches: enrolledOnce(facts, known),
+      },
       { promise: 'P4', says: 'lost: 0', breaches: lost(facts, known) },
       { promise: 'P3', says: 'doubled: 0', breaches: doubled(facts) },
       {
@@ -138,7 +140,7 @@ function indexOf(facts: Facts): Index {
   };
 }
 
-function enrolledOnce({ leads, enrollments }: Facts, known: Index): string[] {
+function enrolledOnce({ leads, enrollments, messages }: Facts, known: Index): string[] {
   const breaches: string[] = [];
   for (const { enrollmentId, enrollmentIds, leadId } of leads) {
     if (!known.enrollments.has(enrollmentId))
@@ -148,6 +150,10 @@ function enrolledOnce({ leads, enrollments }: Facts, known: Index): string[] {
   const perLead = countBy(enrollments, ({ leadId }) => leadId);
   for (const [leadId, count] of Object.entries(perLead)) {
     if (count > 1) breaches.push(`lead ${leadId} has ${count} enrollments`);
+  }
+  // Who asks again is sent the information again after a day only, and no run takes that long.
+  for (const { enrollmentId, copy } of messages) {
+    if (copy > 0) breaches.push(`${enrollmentId} has the information in more than one copy`);
   }
   return breaches;
 }
@@ -173,11 +179,21 @@ function lost(facts: Facts, known: Index): string[] {
     const behind = outcome === 'exhausted' ? Math.max(reached, steps) : Math.min(reached, steps);
     for (let step = 0; step < behind; step++) {
       const row = rows?.get(step);
-      if (row === undefined || !FINAL.has(row.state))
+      if (row === undefined || !isDealtWith(row, known))
         breaches.push(`step ${step} of ${enrollmentId} lies behind and is ${row?.state ?? 'not in the ledger'}`);
     }
   }
   return breaches;
+}
+
+/** Whether nothing more is to be expected of a step that lies behind. Nobody defers for as long as a run takes. */
+function isDealtWith({ state, messageId, enrollmentId }: MessageFact, known: Index): boolean {
+  if (state === 'accepted' || state === 'unknown') return true;
+  if (state !== 'rejected') return false;
+  if (known.leads.get(enrollmentId)?.unknownMailbox === true) return true;
+  return (
+    known.whole.get(messageId)?.some(({ fate, answered }) => fate === 'refused' && (answered ?? 0) >= 500) === true
+  );
 }
 
 /** Handed over again after it was, or may have been, taken. */
@@ -213,7 +229,7 @@ function afterStop({ stops, deliveries, leads }: Facts, known: Index): string[] 
   return breaches;
 }
 
-function typed({ enrollments, stops, at }: Facts, known: Index): string[] {
+function typed({ enrollments, stops, tooLate, at }: Facts, known: Index): string[] {
   const breaches: string[] = [];
   for (const { enrollmentId, outcome, nextDueAt, paused, heldFor } of enrollments) {
     const lead = known.leads.get(enrollmentId);
@@ -223,6 +239,11 @@ function typed({ enrollments, stops, at }: Facts, known: Index): string[] {
     } else if (!OUTCOMES.some((one) => one === outcome)) breaches.push(`${enrollmentId} ended as ${outcome}`);
     else if (!isExplained(outcome, lead, known.steps.get(enrollmentId), stops, enrollmentId))
       breaches.push(`${enrollmentId} ended as ${outcome}, and nothing that happened ends one so`);
+  }
+  for (const { enrollmentId, kind, at: saidAt } of tooLate) {
+    const endedAt = known.enrollments.get(enrollmentId)?.endedAt ?? null;
+    if (endedAt === null || endedAt > saidAt)
+      breaches.push(`${enrollmentId} had not ended when the answer to a ${kind} said so`);
   }
   for (const { enrollmentId, kind, ended } of stops) {
     const outcome = known.enrollments.get(enrollmentId)?.outcome ?? null;
@@ -244,9 +265,9 @@ function isExplained(
 ): boolean {
   switch (outcome) {
     case 'exhausted':
-      return lead === undefined || lead.agrees;
+      return lead === undefined || (lead.agrees && !lead.unknownMailbox);
     case 'informed':
-      return lead === undefined || !lead.agrees;
+      return lead === undefined || (!lead.agrees && !lead.unknownMailbox);
     case 'bounced':
       // Without consent to more, information that was refused ends it as well.
       return lead?.unknownMailbox === true || (lead?.agrees === false && rows?.get(0)?.state === 'rejected');
@@ -365,9 +386,9 @@ function explain(message: MessageFact, known: Index, { deliveries, deaths, at }:
   const delivery = whole ?? cut;
   const explained = { messageId, step, code, serverHad: whole?.fate === 'kept' };
   const byFault = delivery?.fault?.startsWith('message-') || delivery?.fault === 'body-drop' ? delivery.fault : null;
-  if (code === 'connection-lost' || code === 'deadline') {
-    if (byFault !== null && byFault !== 'message-slow') return { ...explained, because: `mail server: ${byFault}` };
-  }
+  // Written by a worker that lived, about its own connection to the mail server: no kill makes these.
+  if (code === 'connection-lost' || code === 'deadline')
+    return { ...explained, because: byFault !== null && byFault !== 'message-slow' ? `mail server: ${byFault}` : null };
   const death = deathBehind(deaths, delivery?.gone ?? null, from, until);
   return { ...explained, because: death };
 }
@@ -385,10 +406,7 @@ function deathBehind(deaths: readonly Death[], gone: number | null, from: number
   // Its worker lived and could not say so: heartbeats did not get through, and another attempt took it for dead.
   const engine = deaths.find(
     ({ kind, at, servesAt }) =>
-      ENGINE.has(kind) &&
-      at <= until &&
-      (servesAt ?? Number.POSITIVE_INFINITY) + GIVEN_UP_WITHIN_MS >= until &&
-      at >= from - GIVEN_UP_WITHIN_MS,
+      ENGINE.has(kind) && at <= until && (servesAt ?? Number.POSITIVE_INFINITY) >= from - UNHEARD_MS,
   );
   return engine === undefined ? null : named(engine);
 }

@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { createDb } from '../db/client';
 import { startCluster } from '../stack/cluster';
+import { emptyFolder } from '../stack/empty-folder';
+import { withoutSettings } from '../stack/without-settings';
 import { createTemporalClient } from '../temporal/client';
 import { audit } from './audit';
 import { publishCampaign } from './campaign';
@@ -11,11 +13,10 @@ import type { Apis } from './client';
 import { readLedger, runningJourneys } from './collect';
 import type { Facts } from './facts';
 import { ALL_FAULTS, type FaultRates, QUICK_FAULTS } from './faults';
-import { homeFor } from './home';
 import { keepAlive, killInTurn, noDeaths } from './killer';
 import { machine } from './machine';
 import { type ChaosRun, chaosReport, faultsIn, isKept } from './report';
-import { writeScript } from './script';
+import { STOP_KINDS, writeScript } from './script';
 import { waitUntilSettled } from './settled';
 import { startSinkProcess } from './sink-process';
 import { deliveriesIn, readSinkRecords } from './sink-records';
@@ -69,7 +70,7 @@ const LONG: Profile = {
   closings: 4,
   longestClosingMs: 12_000,
   leftBehindMs: 7 * 60_000,
-  restMs: 15 * 60_000,
+  restMs: 30 * 60_000,
 };
 const SHORT: Profile = {
   leads: 60,
@@ -84,6 +85,7 @@ const SHORT: Profile = {
   leftBehindMs: 15_000,
   restMs: 300_000,
 };
+const ROOT = path.join(__dirname, '..');
 /** What falls due later than this after everything else came to rest waits for a retry of the recipient's; it is due in the future (ms). */
 const HORIZON_MS = 120_000;
 
@@ -117,8 +119,8 @@ async function run(home: string): Promise<ChaosRun> {
   const smtp = { SMTP_URL: sink.smtpUrl, RECUERDA_TIME_FACTOR: String(profile.timeFactor), LOG_LEVEL: 'warn' };
   const cluster = await startCluster({
     home: path.join(home, 'cluster'),
-    root: path.join(__dirname, '..'),
-    env: process.env,
+    root: ROOT,
+    env: withoutSettings(process.env, ROOT),
     settings: smtp,
     supervised: false,
     historyShards: 4,
@@ -148,15 +150,18 @@ async function run(home: string): Promise<ChaosRun> {
     const closing = closeNowAndThen(killing, (ms) => sink.closeFor(ms), ended);
     await Promise.all([workload.enrolled, killing, closing]);
     say('Everybody is enrolled and every kill is done; waiting until everything has come to rest.');
-    const settled = await waitUntilSettled(db, {
-      campaignId,
-      horizonMs: HORIZON_MS,
-      leftBehindMs: profile.leftBehindMs,
-      withinMs: profile.restMs,
-      onLook: ({ open, delivering, untold }) => say(`open ${open}, delivering ${delivering}, to be told ${untold}`),
-      signal,
-    });
-    await workload.idle();
+    // A paused lead is not waited for until it is resumed, and then has mails to come.
+    let settled: boolean;
+    do {
+      settled = await waitUntilSettled(db, {
+        campaignId,
+        horizonMs: HORIZON_MS,
+        leftBehindMs: profile.leftBehindMs,
+        withinMs: profile.restMs,
+        onLook: ({ open, delivering, untold }) => say(`open ${open}, delivering ${delivering}, to be told ${untold}`),
+        signal,
+      });
+    } while (settled && (await workload.idle()));
     over.abort();
     await watching;
     const ledger = await readLedger(db, campaignId);
@@ -168,6 +173,7 @@ async function run(home: string): Promise<ChaosRun> {
       steps: campaign.steps,
       leads: workload.leads,
       stops: workload.stops,
+      tooLate: workload.tooLate,
       deaths: deaths.list,
       deliveries: deliveriesIn(records),
       runningJourneys: await runningJourneys(client, ledger.enrollments),
@@ -185,7 +191,7 @@ async function run(home: string): Promise<ChaosRun> {
       kills: deaths.kills(),
       deaths: deaths.list,
       ...faultsIn(records),
-      tooLate: workload.tooLate,
+      tooLate: workload.tooLate.length,
       settled,
       audit: audit(facts),
     };
@@ -217,7 +223,7 @@ async function closeNowAndThen(
 }
 
 async function main(): Promise<number> {
-  const home = await homeFor(values.home, 'recuerda-chaos-');
+  const home = await emptyFolder(values.home, 'recuerda-chaos-');
   try {
     const result = await run(home);
     const report = chaosReport(result);
@@ -233,9 +239,15 @@ async function main(): Promise<number> {
 
 function tapLines(result: ChaosRun): string[] {
   const line = (holds: boolean, what: string) => `${holds ? 'ok' : 'not ok'} chaos: ${what}`;
+  const faults = Object.values(result.faults).reduce((sum, count) => sum + count, 0);
   return [
     line(result.kills >= profile.kills, `${result.kills} kills, seed ${result.seed}`),
     line(result.settled, 'everything came to rest in time'),
+    line(
+      STOP_KINDS.every((kind) => (result.audit.counts.stops[kind] ?? 0) > 0),
+      `stops of every kind: ${Object.values(result.audit.counts.stops).join(' + ')}`,
+    ),
+    line(faults >= result.leads / 4, `${faults} faults of the mail server`),
     ...result.audit.findings.map(({ promise, says, breaches }) => line(breaches.length === 0, `${promise} ${says}`)),
   ];
 }

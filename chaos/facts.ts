@@ -93,6 +93,8 @@ export interface Facts {
   steps: number;
   leads: EnrolledLead[];
   stops: AcknowledgedStop[];
+  /** Stops that the API refused since the journey had ended, and when it said so. */
+  tooLate: { enrollmentId: string; kind: StopKind; at: number }[];
   deaths: Death[];
   enrollments: EnrollmentFact[];
   messages: MessageFact[];

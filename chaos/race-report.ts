@@ -13,6 +13,8 @@ export interface RaceRun {
   ratePerSecond: number;
   /** From the request to the first byte of its answer, by kind of stop. */
   acked: Record<string, number[]>;
+  /** Stops whose answer took more than one try; they count from the first. */
+  triedAgain: number;
   /** How far behind its plan the program that stops was. */
   lateMs: number[];
   /** From the answer to the end of the workflow; apart where the answer named a mail. */
@@ -74,6 +76,8 @@ export function raceReport(run: RaceRun): string {
         ['the program was behind its plan', String(run.lateMs.length), ...spread(run.lateMs), ''],
       ],
     ),
+    `${run.triedAgain} stops had to be asked again; they count from the first try. ${run.closed.idle.length + run.closed.inFlight.length} of ` +
+      `${all.length - (run.acked.pause?.length ?? 0)} stopped workflows had closed when they were counted (a pause closes none).`,
     table(
       ['the lead’s mail when the stop was answered', 'stops'],
       Object.entries(run.fates).map(([fate, count]) => [fate, String(count)]),

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import { steadyPort } from '../stack/ports';
 import type { FaultRates } from './faults';
 
 /** What the sink tells its parent. */
@@ -31,8 +32,10 @@ export interface SinkOptions {
 
 /** Starts the mail server as a process of its own, which ends with this one. It has no faults until it is told. */
 export async function startSinkProcess({ seed, journal, onMail }: SinkOptions): Promise<Sink> {
+  // One that nobody else is given while it takes no connections.
+  const wanted = await steadyPort(new Set());
   const program = path.join(__dirname, 'sink.ts');
-  const child = spawn(process.execPath, ['--import', 'tsx', program, '0', journal, String(seed)], {
+  const child = spawn(process.execPath, ['--import', 'tsx', program, String(wanted), journal, String(seed)], {
     cwd: path.join(__dirname, '..'),
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     // A Ctrl-C in the terminal is for the run, which ends this one last.

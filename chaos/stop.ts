@@ -17,7 +17,8 @@ export interface Person {
 /**
  * Stops a lead through the API, in one of the five ways.
  *
- * @returns null when the API refused for good: the journey had ended before
+ * @returns null when the API said that the journey had ended before
+ * @throws Error when it refused for another reason, or gave no final answer in time
  */
 export async function stopLead(
   apis: Apis,
@@ -27,7 +28,8 @@ export async function stopLead(
 ): Promise<{ stop: AcknowledgedStop; answer: Answer<Stopped> } | null> {
   const { enrollmentId } = person;
   const answer = await call<Stopped>(apis, ...requestOf(kind, person, options));
-  if (!answer.ok) return null;
+  if (answer.status === 409) return null;
+  if (!answer.ok) throw new Error(`a ${kind} was refused: ${answer.status} ${JSON.stringify(answer.body)}`);
   const { stopped = [], inFlight = [] } = answer.body;
   return {
     stop: {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Apis, call } from './client';
 import type { AcknowledgedStop, EnrolledLead } from './facts';
-import type { ScriptedLead } from './script';
+import type { ScriptedLead, StopKind } from './script';
 import { stopLead } from './stop';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -19,14 +19,18 @@ export interface WorkloadOptions {
 export interface Workload {
   leads: EnrolledLead[];
   stops: AcknowledgedStop[];
-  /** What leads meant to do and could not: their journey had ended before. */
-  tooLate: number;
+  /** What leads meant to do and could not: the answer said that their journey had ended before. */
+  tooLate: { enrollmentId: string; kind: StopKind; at: number }[];
   /** A mail has arrived at this address. */
   onMail(to: string): void;
   /** Resolves when everybody is enrolled. */
   enrolled: Promise<void>;
-  /** Resolves when nothing that leads do is under way any more; a lead who still waits for a mail does nothing. */
-  idle(): Promise<void>;
+  /**
+   * Resolves when nothing that leads do is under way any more; a lead who still waits for a mail does nothing.
+   *
+   * @returns whether anything was
+   */
+  idle(): Promise<boolean>;
 }
 
 interface Actor extends ScriptedLead {
@@ -46,7 +50,7 @@ export function runWorkload(script: readonly ScriptedLead[], options: WorkloadOp
   const workload: Workload = {
     leads: [],
     stops: [],
-    tooLate: 0,
+    tooLate: [],
     onMail(to) {
       const actor = cast.get(to);
       if (actor === undefined) return;
@@ -55,8 +59,10 @@ export function runWorkload(script: readonly ScriptedLead[], options: WorkloadOp
     },
     enrolled: Promise.resolve(),
     async idle() {
+      const waits = underWay.size > 0;
       while (underWay.size > 0 && faults.length === 0) await Promise.race([...underWay]);
       if (faults.length > 0) throw faults[0];
+      return waits;
     },
   };
 
@@ -79,7 +85,7 @@ export function runWorkload(script: readonly ScriptedLead[], options: WorkloadOp
     else await sleep((await untilDue(lead)) + act.when.aroundDueMs, undefined, { signal });
     const stopped = await stopLead(apis, act.kind, lead, { signal });
     if (stopped === null) {
-      workload.tooLate += 1;
+      workload.tooLate.push({ enrollmentId: lead.enrollmentId, kind: act.kind, at: Date.now() });
       return;
     }
     workload.stops.push(stopped.stop);

@@ -58,6 +58,8 @@ export const herd: Workload = {
       const closed = await closings(bench, answers);
       const seconds = await perSecondOf(db, campaignId);
       const tens = inTens(seconds);
+      if (tens.length === 0)
+        throw new Error('the herd was over within ten seconds: give it more leads, or a lower rate');
       return [
         {
           workload: 'herd',

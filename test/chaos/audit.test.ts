@@ -85,6 +85,54 @@ describe('turns red for', () => {
     expect(broken[LOST]).toEqual([`step 7 of ${WHO.exhausted} lies behind and is not in the ledger`]);
   });
 
+  test('P4 a step that lies behind as deferred, or as refused though the mail server never refused it', () => {
+    for (const state of ['deferred', 'rejected']) {
+      const broken = judged((facts) => {
+        const skipped = messageOf(facts, WHO.exhausted, 7);
+        skipped.state = state;
+        facts.deliveries = facts.deliveries.filter(({ messageId }) => messageId !== skipped.messageId);
+      });
+      expect(broken[LOST]).toEqual([`step 7 of ${WHO.exhausted} lies behind and is ${state}`]);
+    }
+    const refused = judged((facts) => {
+      messageOf(facts, WHO.exhausted, 7).state = 'rejected';
+      Object.assign(deliveryOf(facts, WHO.exhausted, 7), {
+        fate: 'refused',
+        fault: 'message-554-content',
+        answered: 554,
+      });
+    });
+    expect(refused).toEqual({});
+  });
+
+  test('P2 a stop that was refused since the journey had ended, and it had not', () => {
+    const [at, kind] = [Date.UTC(2026, 0, 5, 9), 'pause'] as const;
+    const open = judged((facts) => void facts.tooLate.push({ enrollmentId: WHO.waiting, kind, at }));
+    expect(open[TYPED]).toEqual([`${WHO.waiting} had not ended when the answer to a pause said so`]);
+    const ended = judged((facts) => void facts.tooLate.push({ enrollmentId: WHO.purchased, kind, at: facts.at }));
+    expect(ended).toEqual({});
+  });
+
+  test('P12 a mailbox that does not exist and was mailed to the end', () => {
+    const broken = judged((facts) => {
+      for (const lead of facts.leads) if (lead.enrollmentId === WHO.exhausted) lead.unknownMailbox = true;
+    });
+    expect(broken[TYPED]).toEqual([`${WHO.exhausted} ended as exhausted, and nothing that happened ends one so`]);
+  });
+
+  test('P1 a second copy of the information', () => {
+    const broken = judged((facts) => {
+      const first = messageOf(facts, WHO.exhausted, 0);
+      const delivery = deliveryOf(facts, WHO.exhausted, 0);
+      const messageId = '<copy@chaos.example>';
+      facts.messages.push({ ...first, copy: 1, messageId });
+      facts.deliveries.push({ ...delivery, n: 900, messageId });
+    });
+    expect(broken['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
+      `${WHO.exhausted} has the information in more than one copy`,
+    ]);
+  });
+
   test('P2 a mail after the answer to a purchase', () => {
     const broken = judged((facts) => {
       const [bought] = facts.stops;
@@ -131,6 +179,21 @@ describe('turns red for', () => {
       (facts: Facts) => {
         facts.deaths = [];
         messageOf(facts, WHO.crashed, 2).code = 'connection-lost';
+      },
+      // Written by a worker that lived, while all around it was killed.
+      (facts: Facts) => {
+        messageOf(facts, WHO.crashed, 2).code = 'connection-lost';
+        for (const death of facts.deaths) death.kind = 'frontend';
+      },
+      // The engine served again long before the mail was begun.
+      (facts: Facts) => {
+        const message = messageOf(facts, WHO.crashed, 2);
+        for (const death of facts.deaths)
+          Object.assign(death, {
+            kind: 'history',
+            at: message.claimedAt - 40_000,
+            servesAt: message.claimedAt - 30_000,
+          });
       },
     ]) {
       expect(Object.keys(judged(corrupt))).toEqual([UNEXPLAINED]);
@@ -280,13 +343,13 @@ describe('turns red for', () => {
     const gone = judged((facts) => {
       facts.enrollments = facts.enrollments.filter(({ enrollmentId }) => enrollmentId !== WHO.waiting);
     });
-    expect(gone['P1 once enrolled: one enrollment for each lead']).toEqual([
+    expect(gone['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
       `enrollment ${WHO.waiting} was answered with 2xx and is gone`,
     ]);
     const twice = judged((facts) => {
       facts.enrollments.push({ ...enrollmentOf(facts, WHO.informed), enrollmentId: uuid(99), step: 0 });
     });
-    expect(twice['P1 once enrolled: one enrollment for each lead']).toEqual([
+    expect(twice['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
       `lead lead-${WHO.informed} has 2 enrollments`,
     ]);
   });

@@ -50,6 +50,7 @@ export function factsOfARun(): Facts {
       enrollmentIds: [enrollmentId],
     })),
     stops: [],
+    tooLate: [],
     deaths: [],
     enrollments: [],
     messages: [],
