@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import Ajv from 'ajv';
 import { parse } from 'yaml';
@@ -120,6 +120,16 @@ describe('docker-compose.yml', () => {
       mailbox: ['trial'],
       prometheus: ['monitoring'],
     });
+  });
+
+  test('the documents send nobody to a service that there is not', () => {
+    const pages = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
+    const named = pages
+      .filter((name) => name.endsWith('.md'))
+      .flatMap((name) => [...read(name).matchAll(/docker compose (?:exec|run)((?: -\S+)*) ([a-z\d-]+)/g)])
+      .map(([, , name = '']) => name);
+    expect(named.length).toBeGreaterThan(3);
+    expect(named.filter((name) => compose.services[name] === undefined)).toEqual([]);
   });
 
   test.each(services)('%s: its image is pinned to a full version', (_, { image }) => {
