@@ -1,3 +1,4 @@
+import { withoutSettings } from '../stack/without-settings';
 import { demoPeople } from './demo-people';
 import { tellStory } from './demo-story';
 import { type ListedCampaign, offerExamples } from './example-campaigns';
@@ -12,18 +13,6 @@ import { rows } from './table';
 const TIME_FACTOR = 200_000;
 const SEED = 1;
 
-/** Settings of a real installation, which a demonstration must never touch, nor mail through. */
-const NOT_THE_REAL_ONE = {
-  DATABASE_URL: '',
-  TEMPORAL_ADDRESS: '',
-  SMTP_URL: '',
-  RECUERDA_SECRET: '',
-  RECUERDA_API_KEY: '',
-  RECUERDA_PUBLIC_URL: '',
-  RECUERDA_ADDRESS_KEYS: '',
-  RECUERDA_TOKEN_KEYS: '',
-};
-
 /**
  * `recuerda demo`: a stack of its own, fresh each time, where two years pass in a few minutes before your eyes.
  *
@@ -31,11 +20,14 @@ const NOT_THE_REAL_ONE = {
  */
 export async function demo(env: NodeJS.ProcessEnv, root: string, options: { exit?: boolean }): Promise<number> {
   const home = `${homeOf(env, root)}-demo`;
+  const { HOST, PORT, RECUERDA_HOME } = env;
   const factor = env.RECUERDA_TIME_FACTOR || String(TIME_FACTOR);
+  // A demonstration must never touch a real installation, nor mail through it.
+  const own = { ...withoutSettings(env, root), HOST, PORT, RECUERDA_HOME, RECUERDA_TIME_FACTOR: factor };
   return await runInForeground({
     home,
     root,
-    env: { ...env, ...NOT_THE_REAL_ONE, RECUERDA_TIME_FACTOR: factor },
+    env: own,
     farewell: `Stopped. Until the next demo its mails stay in ${home}.`,
     prepare: () => emptyHome(home),
     launch: startStack,
