@@ -10,7 +10,7 @@ import { backUp, type TestDatabase } from '../support/postgres';
 import { environmentOf, type WorkerSettings } from '../support/worker-process';
 import { patiently, type Stage, setStage } from './stage';
 
-jest.setTimeout(300_000);
+jest.setTimeout(600_000);
 
 // The differences that restore.test.ts does not meet: of journeys that wait for a word, of copies of the information, and of
 // requests that wait for a confirmation.
