@@ -52,7 +52,7 @@ const LOCK_MS = 3_000;
  * the same id, but never not at all. Whoever else moves something at the same time is waited for: when this resolves, all
  * that was noted before it began is written.
  *
- * @param seen the last turn that this process has written: a database that is behind that was restored meanwhile
+ * @param seen the last turn that this process has committed: a database that is behind that was restored meanwhile
  * @returns how many entries were moved
  * @throws what the file or Postgres said; what was not moved stays in the outbox
  */
@@ -61,7 +61,7 @@ export async function flushJournal(db: Db, file: JournalFile, seen: { turn: numb
   for (;;) {
     const { rows: some } = await sql<{ any: boolean }>`select exists (select from journal_outbox) as any`.execute(db);
     if (some[0]?.any !== true) return moved;
-    const count = await inTransaction(db, async (tx) => {
+    const { count, turn } = await inTransaction(db, async (tx) => {
       await sql`set local lock_timeout = ${sql.lit(LOCK_MS)}`.execute(tx);
       const rows = await tx
         .selectFrom('journal_outbox')
@@ -70,14 +70,15 @@ export async function flushJournal(db: Db, file: JournalFile, seen: { turn: numb
         .limit(BATCH)
         .forUpdate()
         .execute();
-      if (rows.length === 0) return 0;
+      if (rows.length === 0) return { count: 0, turn: seen.turn };
       const turn = await takeTurn(tx, seen.turn);
       await file.append(rows.map((row) => ({ ...row.entry, turn })));
-      seen.turn = turn;
       const ids = rows.map((row) => row.id);
       await tx.deleteFrom('journal_outbox').where('id', '=', sql<string>`any(${ids}::uuid[])`).execute();
-      return rows.length;
+      return { count: rows.length, turn };
     });
+    // Not before it is committed: a turn that was rolled back is taken again, and would look like a restored database.
+    seen.turn = turn;
     moved += count;
     if (count < BATCH) return moved;
   }

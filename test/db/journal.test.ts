@@ -21,6 +21,7 @@ import { openJournalFile, readJournal } from '../../db/journal-file';
 import { replayJournal } from '../../db/journal-replay';
 import { pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from '../../db/pauses';
 import { snoozeEnrollment } from '../../db/reopening';
+import { noticeRestore } from '../../db/restored';
 import { bounce, stopEnrollments } from '../../db/stops';
 import { liftSuppressions } from '../../db/suppressions';
 import { evidenceSigningKey } from '../../domain/evidence-document';
@@ -342,6 +343,33 @@ describe('the outbox', () => {
     await restarted.close();
     expect(await journalBacklog(db)).toEqual({ entries: 0, since: null });
     expect((await readJournal(directory, null)).entries).toHaveLength(3);
+  });
+
+  test('a database whose commit of a write failed is not taken for one that was restored', async () => {
+    const faults: string[] = [];
+    const journal = createJournal(db, openJournalFile(directory), (code) => faults.push(code));
+    await note(1);
+    await journal.keep();
+    // Fails where nothing but the commit is left.
+    await sql`create function no_commit() returns trigger language plpgsql as $$ begin raise 'no commit'; end $$`.execute(
+      db,
+    );
+    await sql`create constraint trigger no_commit after delete on journal_outbox deferrable initially deferred
+      for each row execute function no_commit()`.execute(db);
+    try {
+      await note(1);
+      await journal.keep();
+      expect(faults).toEqual(['P0001']);
+      expect(await journalBacklog(db)).toMatchObject({ entries: 1 });
+    } finally {
+      await sql`drop trigger no_commit on journal_outbox`.execute(db);
+      await sql`drop function no_commit()`.execute(db);
+    }
+    await journal.keep();
+    await journal.close();
+    expect(faults).toHaveLength(1);
+    expect(await journalBacklog(db)).toMatchObject({ entries: 0 });
+    expect(await noticeRestore(db, directory)).toBeNull();
   });
 
   test('a line that broke off is passed over, and what follows it is not lost', async () => {
