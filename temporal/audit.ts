@@ -122,6 +122,8 @@ const CONCURRENCY = 8;
 const PAGE = 500;
 /** A due time within this (ms) of the other is the same. */
 const SAME_MS = 1_000;
+/** By how much (ms) the clocks of a worker and of the engine may differ. */
+const SKEW_MS = 30_000;
 
 const STATUS = temporal.api.enums.v1.WorkflowExecutionStatus;
 
@@ -270,8 +272,7 @@ async function compareSteps(audit: Audit, workflowId: string, row: DriftRow, run
   const { step, infoDueAt, infoCopies } = row;
   const campaign = await versionOf(db, row.campaignId, row.version);
   const inDoubt = restored && run.attempt?.mayHaveSent === true;
-  const copySent =
-    infoDueAt !== null && !run.toldSince && run.answeredAt !== null && run.answeredAt.getTime() > infoDueAt.getTime();
+  const copySent = infoDueAt !== null && hasSentCopy(row, run, infoDueAt, restored);
   const copyInDoubt = inDoubt && infoDueAt !== null && infoDueAt <= now && run.step > 0;
   if (copySent || copyInDoubt) {
     await differ(audit, 'lost-copy', workflowId, { copy: infoCopies, inDoubt: !copySent }, () =>
@@ -288,6 +289,20 @@ async function compareSteps(audit: Audit, workflowId: string, row: DriftRow, run
     enter(audit, row, campaign, lost, { step: reached, dueAt }),
   );
   return true;
+}
+
+/**
+ * Has the journey's last touch dealt with the copy that the row has as due? One of before the row's last word to the journey
+ * has not. Nor has one that ended in a hold: a journey touches once a run. But a restored row must know of that very hold, or
+ * an earlier run, since the backup, may have sent the copy.
+ */
+function hasSentCopy(row: DriftRow, run: JourneyRun, infoDueAt: Date, restored: boolean): boolean {
+  if (run.answeredAt === null || run.toldSince) return false;
+  const lastWord = Math.max(infoDueAt.getTime(), row.signalAt?.getTime() ?? 0);
+  if (run.answeredAt.getTime() <= lastWord) return false;
+  if (!run.holding) return true;
+  const knowsOfHold = row.heldAt !== null && row.heldAt.getTime() >= run.startedAt.getTime() - SKEW_MS;
+  return restored && !knowsOfHold;
 }
 
 /**
