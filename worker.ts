@@ -134,7 +134,7 @@ export async function startWorker(
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   let reconciledAt = Date.now();
-  const journal = config.journal === null ? undefined : journalIn(db, config.journal, log);
+  const journal = config.journal === null ? undefined : journalIn(db, config.journal, log, true);
   const reconciler = runReconciler(
     {
       client,

@@ -9,7 +9,7 @@ import type { Api } from './context';
  */
 export function journalBeforeAnswers(app: Api, db: Db, directory: string | null): void {
   if (directory === null) return;
-  const journal = journalIn(db, directory, app.log);
+  const journal = journalIn(db, directory, app.log, false);
   app.addHook('onSend', async (request, reply) => {
     const changesNothing = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS';
     if (!changesNothing && reply.statusCode < 400) await journal.keep();

@@ -3,15 +3,24 @@ import { type FileHandle, open, readdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Db } from './client';
-import { createJournal, type Journal, type JournalEntry, type JournalFile } from './journal';
+import { createJournal, type Journal, type JournalBeat, type JournalEntry, type JournalFile } from './journal';
 
 const SUFFIX = '.jsonl';
 
-/** The journal of this process in that directory; what can't be written is logged as an error, by its code. */
-export function journalIn(db: Db, directory: string, log: { error(detail: object, message: string): void }): Journal {
-  return createJournal(db, openJournalFile(directory), (code) =>
-    log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres'),
-  );
+/**
+ * The journal of this process in that directory; what can't be written is logged as an error, by its code.
+ *
+ * @param beats as in `createJournal`
+ */
+export function journalIn(
+  db: Db,
+  directory: string,
+  log: { error(detail: object, message: string): void },
+  beats: boolean,
+): Journal {
+  const onFault = (code: string) =>
+    log.error({ code }, 'the journal could not be written; what is missing there waits in Postgres');
+  return createJournal(db, openJournalFile(directory), onFault, beats);
 }
 
 /**
@@ -40,10 +49,10 @@ export function openJournalFile(directory: string, clock: () => Date = () => new
     return handle;
   };
   return {
-    async append(entries) {
+    async append(lines) {
       try {
         const handle = await fileFor(clock().toISOString().slice(0, 10));
-        await handle.appendFile(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+        await handle.appendFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
         await handle.datasync();
       } catch (error) {
         await close();
@@ -83,35 +92,38 @@ const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
  * @param since leaves out what is older
  * @param fromDay leaves out files of days before this one (YYYY-MM-DD, UTC)
  * @returns the entries, and how many lines were none: what broke off in a crash, or comes from a later release; `turn`: the
- *   latest write that any of the lines tells of
+ *   latest write that any of the lines tells of; `beat`: the latest that a beat does, 0 where there is none
  * @throws what the file system says of the directory or a file
  */
 export async function readJournal(
   directory: string,
   since: Date | null,
   fromDay = '',
-): Promise<{ entries: JournalEntry[]; files: number; unreadable: number; turn: number }> {
+): Promise<{ entries: JournalEntry[]; files: number; unreadable: number; turn: number; beat: number }> {
   const names = (await readdir(directory)).filter((name) => name.endsWith(SUFFIX) && name >= fromDay).sort();
   const entries = new Map<string, JournalEntry>();
   let unreadable = 0;
   let turn = 0;
+  let beat = 0;
   for (const name of names) {
     for (const line of (await readFile(join(directory, name), 'utf8')).split('\n')) {
       if (line === '') continue;
-      const entry = entryOf(line);
+      const entry = lineOf(line);
       turn = Math.max(turn, entry?.turn ?? 0);
       if (entry === null) unreadable += 1;
+      else if (entry.kind === 'beat') beat = Math.max(beat, entry.turn);
       else if (since === null || new Date(entry.at) >= since) entries.set(entry.id, entry);
     }
   }
-  return { entries: [...entries.values()], files: names.length, unreadable, turn };
+  return { entries: [...entries.values()], files: names.length, unreadable, turn, beat };
 }
 
-function entryOf(line: string): JournalEntry | null {
+function lineOf(line: string): JournalEntry | JournalBeat | null {
   try {
-    const value = JSON.parse(line) as Partial<JournalEntry> | null;
-    const sound = typeof value?.id === 'string' && KINDS.has(value.kind) && !Number.isNaN(Date.parse(value.at ?? ''));
-    return sound ? (value as JournalEntry) : null;
+    const value = JSON.parse(line) as JournalEntry | JournalBeat | null;
+    if (value === null || Number.isNaN(Date.parse(value.at))) return null;
+    if (value.kind === 'beat') return typeof value.turn === 'number' ? (value as JournalBeat) : null;
+    return typeof value.id === 'string' && KINDS.has(value.kind) ? (value as JournalEntry) : null;
   } catch {
     return null;
   }

@@ -26,6 +26,17 @@ export type JournalFact =
 /** One line of the journal. `turn`: which write of its database to the journal brought it; older lines have none. */
 export type JournalEntry = JournalFact & { id: string; at: string; turn?: number };
 
+/**
+ * A line that says only how far its database was: while nobody leaves, a restore would go unnoticed without it. Its turn is
+ * committed before it is written, so no crash in between makes a healthy database look older than its journal.
+ */
+export interface JournalBeat {
+  kind: 'beat';
+  /** ISO 8601. */
+  at: string;
+  turn: number;
+}
+
 /** Notes what the journal must be told, in the transaction in which it happens; `flushJournal` tells it. */
 export async function noteForJournal(tx: Tx, facts: readonly JournalFact[], now: Date): Promise<void> {
   if (facts.length === 0) return;
@@ -38,8 +49,8 @@ export async function noteForJournal(tx: Tx, facts: readonly JournalFact[], now:
 
 /** Where the journal is written. */
 export interface JournalFile {
-  /** Adds entries; resolves once they would survive a loss of power. Never called twice at the same time. */
-  append(entries: readonly JournalEntry[]): Promise<void>;
+  /** Adds lines; resolves once they would survive a loss of power. Never called twice at the same time. */
+  append(lines: readonly (JournalEntry | JournalBeat)[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -92,6 +103,29 @@ async function takeTurn(tx: Tx, seen: number): Promise<number> {
   return Number(rows[0]?.turn ?? 0);
 }
 
+/** What happened before this long (ms) ago, a database from a backup is known to lack. */
+const BEAT_MS = 60_000;
+
+/**
+ * Writes a beat where the journal has been told nothing for a minute, by whatever process.
+ *
+ * @param seen as in `flushJournal`
+ * @returns whether it did
+ * @throws what the file or Postgres said
+ */
+export async function beat(db: Db, file: JournalFile, seen: { turn: number }, now: Date): Promise<boolean> {
+  const turn = await inTransaction(db, async (tx) => {
+    const { rows: due } = await sql`
+      select from journal_state where turned_at is null or turned_at <= now() - ${BEAT_MS} * interval '1 millisecond'
+      for update skip locked`.execute(tx);
+    return due.length === 0 ? null : await takeTurn(tx, seen.turn);
+  });
+  if (turn === null) return false;
+  seen.turn = turn;
+  await file.append([{ kind: 'beat', at: now.toISOString(), turn }]);
+  return true;
+}
+
 /** The journal of one process. */
 export interface Journal {
   /** Writes what was noted before this call. Never rejects: what can't be written now stays, and is told. */
@@ -106,14 +140,16 @@ const PATIENCE_MS = 5_000;
  * The journal of this process: any number may ask at the same time, and one write serves all that wait.
  *
  * @param onFault told, as a code, when the journal can't be written
+ * @param beats whether writing also keeps the journal's beat
  */
-export function createJournal(db: Db, file: JournalFile, onFault: (code: string) => void): Journal {
+export function createJournal(db: Db, file: JournalFile, onFault: (code: string) => void, beats: boolean): Journal {
   let running: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | null = null;
   const seen = { turn: 0 };
   const flush = async () => {
     try {
       await flushJournal(db, file, seen);
+      if (beats) await beat(db, file, seen, new Date());
     } catch (error) {
       onFault(errorCode(error));
     }

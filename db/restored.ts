@@ -51,12 +51,13 @@ async function isBehind(db: Db, journal: string): Promise<boolean> {
   // Nothing that this database does not know is older than the last that it does; clocks may differ by hours, not by a day.
   const from = last.turned_at === null ? '' : new Date(last.turned_at.getTime() - DAY_MS).toISOString().slice(0, 10);
   // The journal first: what is written to it meanwhile, the database knows by then.
-  const { entries } = await readJournal(journal, null, from);
+  const { entries, beat } = await readJournal(journal, null, from);
   const { rows } = await sql<{ turn: string; waiting: string[] }>`
     select turn, array(select id from journal_outbox) as waiting from journal_state`.execute(db);
   const [{ turn = '0', waiting = [] } = {}] = rows;
   // Where a process has died between writing to the file and its commit, what it wrote still waits to be written.
   const own = new Set(waiting);
+  if (beat > Number(turn)) return true;
   return entries.some((entry) => (entry.turn ?? 0) > Number(turn) && !own.has(entry.id));
 }
 

@@ -9,6 +9,7 @@ import { createDb, type Db, inTransaction } from '../../db/client';
 import { type EnrollRequest, enroll } from '../../db/enrollments';
 import { eraseLead } from '../../db/erasure';
 import {
+  beat,
   createJournal,
   dropJournal,
   flushJournal,
@@ -21,7 +22,7 @@ import { openJournalFile, readJournal } from '../../db/journal-file';
 import { replayJournal } from '../../db/journal-replay';
 import { pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from '../../db/pauses';
 import { snoozeEnrollment } from '../../db/reopening';
-import { noticeRestore } from '../../db/restored';
+import { noteAudit, noteReplay, noticeRestore } from '../../db/restored';
 import { bounce, stopEnrollments } from '../../db/stops';
 import { liftSuppressions } from '../../db/suppressions';
 import { evidenceSigningKey } from '../../domain/evidence-document';
@@ -347,7 +348,7 @@ describe('the outbox', () => {
 
   test('a database whose commit of a write failed is not taken for one that was restored', async () => {
     const faults: string[] = [];
-    const journal = createJournal(db, openJournalFile(directory), (code) => faults.push(code));
+    const journal = createJournal(db, openJournalFile(directory), (code) => faults.push(code), false);
     await note(1);
     await journal.keep();
     // Fails where nothing but the commit is left.
@@ -369,6 +370,47 @@ describe('the outbox', () => {
     await journal.close();
     expect(faults).toHaveLength(1);
     expect(await journalBacklog(db)).toMatchObject({ entries: 0 });
+    expect(await noticeRestore(db, directory)).toBeNull();
+  });
+
+  test('a backup is noticed also where nobody has left since: the journal keeps a beat, one a minute for all processes', async () => {
+    const faults: string[] = [];
+    const journals = [0, 1].map(() => createJournal(db, openJournalFile(directory), (code) => faults.push(code), true));
+    const keep = async () => void (await Promise.all(journals.map((journal) => journal.keep())));
+    const state = async () =>
+      await db.selectFrom('journal_state').select(['turn', 'turned_at']).executeTakeFirstOrThrow();
+    const minutePasses = async () => {
+      await sql`update journal_state set turned_at = turned_at - interval '1 minute'`.execute(db);
+    };
+    await sql`update journal_state set turned_at = now()`.execute(db);
+    await keep();
+    expect(await readJournal(directory, null)).toMatchObject({ files: 0 });
+    await minutePasses();
+    const backup = await state();
+    expect(await noticeRestore(db, directory)).toBeNull();
+    await keep();
+    await keep();
+    const told = await readJournal(directory, null);
+    expect(told).toMatchObject({ entries: [], files: 1, unreadable: 0, beat: Number(backup.turn) + 1 });
+    expect(told.turn).toBe(told.beat);
+    expect(await noticeRestore(db, directory)).toBeNull();
+    // Who leaves is a beat as well.
+    await note(1);
+    await keep();
+    expect((await readJournal(directory, null)).beat).toBe(told.beat);
+    expect(faults).toEqual([]);
+    for (const journal of journals) await journal.close();
+
+    // A beat that was never written harms nobody.
+    await minutePasses();
+    const broken = openJournalFile(join(directory, 'not-mounted'));
+    await expect(beat(db, broken, { turn: 0 }, new Date())).rejects.toThrow('ENOENT');
+    expect(await noticeRestore(db, directory)).toBeNull();
+
+    await sql`update journal_state set turn = ${backup.turn}::bigint, turned_at = ${backup.turned_at}`.execute(db);
+    expect(await noticeRestore(db, directory)).toMatchObject({ behindJournal: true });
+    await noteReplay(db, (await readJournal(directory, null)).turn);
+    await noteAudit(db);
     expect(await noticeRestore(db, directory)).toBeNull();
   });
 
@@ -394,7 +436,7 @@ describe('the outbox', () => {
   test('a fault of the disk begins a new file, and what was not written stays', async () => {
     const file = openJournalFile(join(directory, 'not-mounted'));
     const codes: string[] = [];
-    const journal = createJournal(db, file, (code) => codes.push(code));
+    const journal = createJournal(db, file, (code) => codes.push(code), false);
     await note(1);
     await journal.keep();
     expect(codes).toEqual(['ENOENT']);
@@ -404,9 +446,14 @@ describe('the outbox', () => {
 
   test('whoever waits is told once their own entries are written, however many wait, in this process and in others', async () => {
     const journals = [0, 1, 2].map(() =>
-      createJournal(db, openJournalFile(directory), (code) => {
-        throw new Error(code);
-      }),
+      createJournal(
+        db,
+        openJournalFile(directory),
+        (code) => {
+          throw new Error(code);
+        },
+        false,
+      ),
     );
     await Promise.all(
       Array.from({ length: 60 }, async (_, index) => {
