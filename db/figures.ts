@@ -58,12 +58,12 @@ export const FIGURES = sql<Row>`
                   when o.journey = 'buyer' then 'transactional' else 'requested' end as stream,
              jsonb_build_object('count', count(*), 'since', min(least(o.next_due_at, o.info_due_at))) as waits
       from (
-        select * from enrollment
-        where outcome is null and least(next_due_at, info_due_at) < now() - ${OVERDUE_MS} * interval '1 millisecond'
-        order by least(next_due_at, info_due_at) limit ${COUNTED_UP_TO}
-      ) o join campaign c on c.id = o.campaign_id
-      where o.paused_at is null and c.paused_at is null and o.held_for is null
-        and (o.review_since is null or o.step = 0 or o.info_due_at is not null)
+        select e.* from enrollment e join campaign c on c.id = e.campaign_id
+        where e.outcome is null and least(e.next_due_at, e.info_due_at) < now() - ${OVERDUE_MS} * interval '1 millisecond'
+          and e.paused_at is null and c.paused_at is null and e.held_for is null
+          and (e.review_since is null or e.step = 0 or e.info_due_at is not null)
+        order by least(e.next_due_at, e.info_due_at) limit ${COUNTED_UP_TO}
+      ) o
       group by 1) by_stream) as overdue,
     (select coalesce(jsonb_object_agg(stream, waits), '{}') from (
       select stream, jsonb_build_object('count', count(*), 'since', min(created_at)) as waits
@@ -95,7 +95,8 @@ export const FIGURES = sql<Row>`
 
 /**
  * Counts what waits. Every count goes over the first rows of an index made for them and stops at `COUNTED_UP_TO`, so that
- * it is as cheap with a million leads as with a thousand.
+ * it is as cheap with a million leads as with a thousand; but the one of the overdue passes over those who are held, however
+ * many these are.
  *
  * @throws what Postgres said, after five seconds at the latest
  */

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { pauseSending } from '../../db/breaker';
-import { FIGURES, type Figures, OVERDUE_MS, readFigures } from '../../db/figures';
+import { COUNTED_UP_TO, FIGURES, type Figures, OVERDUE_MS, readFigures } from '../../db/figures';
 import { stopEnrollments } from '../../db/stops';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { enrollForTests, requestBy } from '../support/leads';
@@ -99,4 +99,23 @@ test('no count reads the whole of a table that grows with the leads', async () =
     // A few rows each, and the journal's outbox is emptied every two seconds.
     expect(scanned.filter((table) => !['campaign', 'sending_pause', 'journal_outbox'].includes(table))).toEqual([]);
   });
+});
+
+test('what waits for more held ones than are counted is seen all the same', async () => {
+  const { db } = database;
+  // The last one here: what it makes is gone with the database.
+  const held = await enrolled('muchas@correo.example', { paused_at: new Date() });
+  await enrolled('detras@correo.example', { next_due_at: new Date(Date.now() - OVERDUE_MS - 1_000) });
+  const before = await readFigures(db);
+  const { rows: leads } = await sql<{ id: string }>`
+    insert into lead select (jsonb_populate_record(l, jsonb_build_object('id', gen_random_uuid(), 'email', null, 'address_hash', null))).*
+    from lead l cross join generate_series(1, ${COUNTED_UP_TO})
+    where l.id = (select lead_id from enrollment where id = ${held}) returning id`.execute(db);
+  const ids = leads.map(({ id }) => id);
+  await sql`
+    insert into enrollment
+    select (jsonb_populate_record(e, jsonb_build_object('id', gen_random_uuid(), 'lead_id', l.id, 'next_due_at', now() - interval '1 day'))).*
+    from enrollment e cross join unnest(${ids}::uuid[]) as l (id) where e.id = ${held}`.execute(db);
+  expect((await readFigures(db)).overdue).toEqual(before.overdue);
+  expect(before.overdue.requested.count).toBeGreaterThan(1);
 });
