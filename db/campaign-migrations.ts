@@ -449,11 +449,15 @@ async function importedWithoutSource(
   leads: readonly Lead[],
   mails: ReadonlyMap<string, MailsOf>,
 ): Promise<ReadonlySet<string>> {
-  const ids = leads.filter((lead) => lead.step === 0 && mails.get(lead.id)?.currentHad !== true).map((lead) => lead.id);
-  if (migration.names_source || ids.length === 0) return new Set();
+  const asked = leads.filter((lead) => lead.step === 0 && mails.get(lead.id)?.currentHad !== true);
+  if (migration.names_source || asked.length === 0) return new Set();
   const { rows } = await sql<{ id: string }>`
     select enrollment_id as id from event
-    where enrollment_id = any(${ids}::uuid[]) and kind = 'enrolled' and detail->>'via' like 'import:%'`.execute(tx);
+    -- By lead, as events are indexed.
+    where lead_id = any(${asked.map((lead) => lead.lead_id)}::uuid[])
+      and enrollment_id = any(${asked.map((lead) => lead.id)}::uuid[]) and kind = 'enrolled' and detail->>'via' like 'import:%'`.execute(
+    tx,
+  );
   return new Set(rows.map((row) => row.id));
 }
 
