@@ -44,7 +44,8 @@ const Body = Type.Object(
       Type.Record(Type.String({ pattern: '^[1-7]$' }), Nullable(StepNumber), {
         description:
           'What became of steps of `fromVersion`: the step of `toVersion` that is the same mail, or null where it is gone. ' +
-          'Steps that are left out are recognised by `key`, or by being word for word the same.',
+          'Steps that are left out are recognised by `key`, or by being word for word the same. Step 0 is the information in every version.',
+        additionalProperties: false,
         examples: [{ 3: 4, 5: null }],
       }),
     ),

@@ -100,6 +100,10 @@ test('what is wrong with a request is said with its place', async () => {
     '/steps/2',
     '/steps/7',
   ]);
+  const numbered = { 0: 3, x: 3, '1.5': 2, '01': 2, 8: 1, '-1': 1, 2: 1 };
+  expect((await faults({ dryRun: true, toVersion: 2, fromVersion: 1, steps: numbered })).sort()).toEqual(
+    ['0', 'x', '1.5', '01', '8', '-1'].map((key) => `/steps/${key}`).sort(),
+  );
   expect((await post(api.app, url, { dryRun: true, toVersion: 9 })).statusCode).toBe(404);
   expect((await post(api.app, url, { dryRunId: randomUUID() })).statusCode).toBe(404);
   expect((await get(api.app, `${url}/${randomUUID()}`)).statusCode).toBe(404);
