@@ -251,7 +251,8 @@ async function record(
         code: delivery.reason,
       });
     case 'withdrawn':
-      await takeBack(sending, message.claimedAt);
+      // Whoever has shut the gate may not have taken the claim back (a stop for rates does not).
+      await release(sending, message);
       await spendPlace(sending, stream, 'message');
       return 'look-again';
     case 'gate-failed':

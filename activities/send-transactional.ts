@@ -287,6 +287,8 @@ async function record(
     case 'unknown':
       return await conclude(db, { ...claim, state: 'unknown', code: delivery.reason, now });
     case 'withdrawn':
+      // Whoever has shut the gate may not have taken the claim back (a stop for rates does not).
+      await untilRecorded(() => releaseTransactional(db, claim));
       await spendPlace(db, mail, 'message');
       return 'look-again';
     case 'gate-failed':

@@ -3,6 +3,7 @@ import { DefaultLogger } from '@temporalio/worker';
 import { type KyselyPlugin, type RootOperationNode, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import { createActivities } from '../../activities';
+import { resumeSending } from '../../db/breaker';
 import type { CampaignDefinition } from '../../domain/campaign';
 import { type Stream, streamOfStep } from '../../domain/streams';
 import { type Carrier, createCarrier } from '../../mail/deliver/connections';
@@ -215,6 +216,27 @@ describe('P3, P12: Postgres lost in the middle of a delivery', () => {
     expect(await statesOf(id)).toEqual(['accepted']);
     expect(mailsTo(email)).toHaveLength(1);
   });
+});
+
+test('a stop for rates that comes before the gate takes the claim back, and the lead is held', async () => {
+  const email = 'quejas@correo.example';
+  const { id } = await enrolled(email);
+  const pause = { stream: 'requested' as const, provider: '*' };
+  sink.faults = {
+    onRcpt: async () => {
+      await database.db
+        .insertInto('sending_pause')
+        .values({ ...pause, reason: 'complaint-rate', code: null, paused_at: new Date(), probe_at: null })
+        .execute();
+    },
+  };
+  expect(await touch(id, 0)).toMatchObject({ kind: 'hold' });
+  expect(await statesOf(id)).toEqual(['withdrawn']);
+  expect(mailsTo(email)).toEqual([]);
+  sink.faults = {};
+  await resumeSending(database.db, { ...pause, now: new Date() });
+  expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  expect(mailsTo(email)).toHaveLength(1);
 });
 
 test('P1: who asks again at the very moment of exhaustion gets the information, and the journey goes on', async () => {

@@ -239,6 +239,28 @@ test('a stream that was stopped holds it back, and it goes out once that is over
   expect(await run(id, { now: 'at' in answer ? answer.at : 0 })).toEqual({ kind: 'settled', state: 'accepted' });
 });
 
+test('a stop for rates that comes before the gate leaves no claim behind', async () => {
+  const { db } = database;
+  const id = await enqueue();
+  const pause = { stream: 'transactional' as const, provider: '*' };
+  sink.faults = {
+    onRcpt: async () => {
+      await db
+        .insertInto('sending_pause')
+        .values({ ...pause, reason: 'complaint-rate', code: null, paused_at: new Date(), probe_at: null })
+        .execute();
+    },
+  };
+  const answer = await run(id);
+  expect(answer).toMatchObject({ kind: 'again', reason: 'paused' });
+  expect(sink.messages).toEqual([]);
+  const row = db.selectFrom('transactional').select(['state', 'not_before']).where('id', '=', id);
+  expect(await row.executeTakeFirstOrThrow()).toEqual({ state: 'queued', not_before: expect.any(Date) });
+  sink.faults = {};
+  await resumeSending(db, { ...pause, now: new Date() });
+  expect(await run(id, { now: 'at' in answer ? answer.at : 0 })).toEqual({ kind: 'settled', state: 'accepted' });
+});
+
 test('nothing leaves while mail is blocked, or unsigned where it must be signed; both are faults that show', async () => {
   const id = await enqueue();
   await expect(run(id, { mailBlocked: 'links would be dead' })).rejects.toMatchObject({ type: 'mail_blocked' });
