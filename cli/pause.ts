@@ -7,12 +7,12 @@ export interface PauseOptions {
   stream?: string;
 }
 
-/** `recuerda pause`: once it has ended, nothing is handed over any more but the mails that it names. */
+/** `recuerda pause`: once it has ended, nothing is handed over any more but the mails that it names, and test sends. */
 export async function pauseAll(command: DatabaseCommand, { stream }: PauseOptions): Promise<number> {
   return await onDatabase(command, async (db) => {
     const streams = stream === undefined ? STREAMS : [streamNamed(stream)];
     const leaving = await pauseSending(db, { streams, provider: WHOLE_STREAM, now: new Date() });
-    command.output.write(`Paused: ${streams.join(', ')}. Nothing of that is handed over any more.\n`);
+    command.output.write(`Paused: ${streams.join(', ')}. Nothing of that is handed over any more, test sends aside.\n`);
     for (const { messageId, enrollmentId, transactionalId } of leaving) {
       const what = enrollmentId === null ? `transactional ${transactionalId}` : `enrollment ${enrollmentId}`;
       command.output.write(`May still arrive: ${messageId} (${what})\n`);

@@ -376,7 +376,7 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
         summary: 'Pause everything',
         description:
           'All three streams, invoices too. Nobody loses their place, and leads, purchases and opt-outs are taken as ever. Once ' +
-          'this is answered nothing is handed over any more but what `inFlight` names.',
+          'this is answered nothing is handed over any more but what `inFlight` names. Test sends are not held.',
         response: { 200: Type.Object({ inFlight: InFlight }, { description: 'It is paused.' }), ...problemResponses() },
       },
     },
@@ -393,7 +393,8 @@ export function sendingRoutes(app: Api, { db, journeys, clock }: ApiContext): vo
         summary: 'Let everything go on that was paused by hand',
         description:
           'Whole streams only. What the circuit breaker has stopped, and single providers, stay paused: they are resumed one ' +
-          'by one. A stream that was paused by hand after the breaker had stopped it counts as paused by hand.',
+          'by one. A stream that was paused by hand after the breaker had stopped it counts as paused by hand, unless it was ' +
+          'stopped for its rates.',
         response: {
           200: Type.Object(
             { resumed: Type.Array(StreamName) },

@@ -32,7 +32,7 @@ test('everything is paused by the database alone, what may still arrive is named
   const said = await run((command) => pauseAll(command, {}));
   expect(said.code).toBe(0);
   expect(said.printed).toBe(
-    `Paused: transactional, requested, marketing. Nothing of that is handed over any more.\nMay still arrive: ${messageId} (enrollment ${enrollmentId})\n`,
+    `Paused: transactional, requested, marketing. Nothing of that is handed over any more, test sends aside.\nMay still arrive: ${messageId} (enrollment ${enrollmentId})\n`,
   );
   expect(await paused()).toEqual(['marketing by-hand', 'requested by-hand', 'transactional by-hand']);
 
