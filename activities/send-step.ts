@@ -120,6 +120,8 @@ async function whyRefused(sending: Sending): Promise<Attempt> {
     });
     return 'look-again';
   }
+  // Before the hold, as with any step: it must not stay open for as long as a pause lasts.
+  if (copy > 0 && (await settleLostCopy(sending))) return 'look-again';
   const turn = await waitForTurn(sending, fresh);
   if (turn !== null) return turn;
   const by = await holdWhilePaused(deps.db, touch.enrollmentId, now);
@@ -128,7 +130,6 @@ async function whyRefused(sending: Sending): Promise<Attempt> {
     await notSent(deps.db, touch, now, by === 'review' ? 'review' : 'paused', { by });
     return { kind: 'hold', by };
   }
-  if (copy > 0 && (await settleLostCopy(sending))) return 'look-again';
   const excluded = fresh.basis === 'soft-opt-in' && fresh.excluded;
   if (step > 0 && copy === 0 && (fresh.agreedAt === null || excluded)) {
     await stopEnrollments(deps.db, {

@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { defaultActivityInfo, MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { type KyselyPlugin, type RootOperationNode, sql } from 'kysely';
 import { DateTime } from 'luxon';
 import { createActivities } from '../../activities';
 import { resumeSending } from '../../db/breaker';
+import { claim, passGate } from '../../db/ledger';
+import { pauseCampaign } from '../../db/pauses';
 import type { CampaignDefinition } from '../../domain/campaign';
 import { type Stream, streamOfStep } from '../../domain/streams';
 import { type Carrier, createCarrier } from '../../mail/deliver/connections';
@@ -236,6 +239,23 @@ test('a stop for rates that comes before the gate takes the claim back, and the 
   sink.faults = {};
   await resumeSending(database.db, { ...pause, now: new Date() });
   expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  expect(mailsTo(email)).toHaveLength(1);
+});
+
+test('P3 a copy whose worker died past the gate is unknown, also where its campaign was paused since', async () => {
+  const email = 'copia@correo.example';
+  const { campaignId, id } = await enrolled(email);
+  expect(await touch(id, 0)).toMatchObject({ kind: 'next', step: 1 });
+  const now = new Date();
+  await database.db.updateTable('enrollment').set({ info_due_at: now, info_copies: 1 }).where('id', '=', id).execute();
+  const key = { enrollmentId: id, step: 0, copy: 1 };
+  const token = randomUUID();
+  await claim(database.db, { ...key, messageId: `<${token}@correo.example>`, token, moves: 0, now });
+  expect(await passGate(database.db, key, token, now)).toBe(true);
+  await pauseCampaign(database.db, campaignId, new Date());
+  expect(await touch(id, 1)).toMatchObject({ kind: 'next', step: 1, unknown: true });
+  expect(await statesOf(id)).toEqual(expect.arrayContaining(['accepted', 'unknown']));
+  expect(await rowOf(id)).toMatchObject({ info_due_at: null, held_at: null });
   expect(mailsTo(email)).toHaveLength(1);
 });
 
