@@ -72,7 +72,7 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
     show('sending', null, `Step ${step}: sending`);
     list('sending');
     const touch = await sendUnlessStopped();
-    if (touch.kind === 'next' || (touch.kind === 'concluded' && touch.unknown)) unknown = touch.unknown === true;
+    if (touch.kind !== 'hold') unknown = touch.unknown === true;
     if (touch.kind === 'concluded') return end(touch.outcome, touch.step);
     if (stopped) return end(stopped, touch.kind === 'next' ? touch.step : step);
 
@@ -128,8 +128,8 @@ export async function followJourney(input: JourneyInput): Promise<JourneyResult>
     try {
       return await sending;
     } catch (error) {
-      // The row has ended, so whatever the send failed of, it will not be tried again.
-      if (stopped) return { kind: 'concluded', outcome: stopped, step };
+      // The row has ended, so whatever the send failed of, it will not be tried again; what was in doubt still is.
+      if (stopped) return { kind: 'concluded', outcome: stopped, step, ...(unknown ? { unknown } : {}) };
       throw error;
     }
   }

@@ -101,12 +101,22 @@ test('waiting, retrying a send, held, unknown: each view lists its journeys and 
   await stop('ended', 'replied');
   await pauseEnrollment(engine.db, await enroll('held'), new Date());
   await journey('held', 'holding');
-  for (const name of ['doubted', 'doubted-second', 'doubted-ended']) {
+  for (const name of ['doubted', 'doubted-second', 'doubted-ended', 'resolved-ended']) {
     await doubt(name);
     await journey(name, 'waiting');
   }
   await wake('doubted-second');
   await stop('doubted-ended', 'unsubscribed');
+  // What tells of its fate came later, and then the end, of which the journey learns by looking.
+  const { 'resolved-ended': resolved = '' } = ids;
+  await engine.db.updateTable('message').set({ state: 'accepted' }).where('enrollment_id', '=', resolved).execute();
+  await stopEnrollments(engine.db, {
+    who: { enrollmentId: resolved },
+    outcome: 'purchased',
+    byJourney: true,
+    now: new Date(),
+  });
+  await signalJourney(engine.client, { enrollmentId: resolved, outcome: null, signalAt: new Date() });
   await eventually(
     () => ['second', 'doubted-second'].every((name) => engine.sink.messages.some(({ to }) => to === email(name))),
     20_000,
@@ -134,6 +144,7 @@ test('waiting, retrying a send, held, unknown: each view lists its journeys and 
   await expectListed(`${OPEN} AND Unknown=true`, ['doubted', 'doubted-second']);
   await expectListed('Unknown=true AND ExecutionStatus="Completed"', ['doubted-ended']);
   await expectListed('Outcome="replied"', ['ended']);
+  await expectListed('Outcome="purchased"', ['resolved-ended']);
   await expectListed(`${OPEN} AND CampaignId="${campaignId}"`, [...sleepers, 'held', 'late'].sort());
 
   // When the server takes mail again, it sleeps like everybody; a resumed one too.
