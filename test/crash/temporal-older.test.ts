@@ -21,10 +21,10 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-async function audited(settings: WorkerSettings, mend: boolean) {
+async function audited(settings: WorkerSettings, mend: boolean, force = true) {
   const said: string[] = [];
   const out = { write: (text: string) => said.push(text) };
-  const code = await runAudit(environmentOf(settings), { mend, force: true, json: true }, out);
+  const code = await runAudit(environmentOf(settings), { mend, force, json: true }, out);
   return { code, report: JSON.parse(said.join('')) as AuditReport };
 }
 
@@ -81,6 +81,8 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
   });
   await patiently(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
   await second.stop();
+  // It still counts as one that may ask for work.
+  await expect(audited(settings, true, false)).rejects.toThrow(/A worker asked for work \d+ s ago/);
   await stage.stopTemporal();
 
   await stage.startTemporal(older);
