@@ -94,16 +94,16 @@ async function onStack(
     options.home === undefined ? undefined : path.join(options.home, workloads.map(({ name }) => name).join('-'));
   const home = await emptyFolder(kept, 'recuerda-bench-');
   const sink = await startSink(options['own-sink']);
-  let stack: BenchStack | undefined;
+  let started: BenchStack | undefined;
   const breakOff = () => {
     say('Stopping …');
-    void (stack?.stop() ?? Promise.resolve())
+    void (started?.stop() ?? Promise.resolve())
       .then(() => (kept === undefined ? rm(home, { recursive: true, force: true }) : undefined))
       .finally(() => process.exit(1));
   };
   for (const signal of STOPPING) process.once(signal, breakOff);
   try {
-    stack = await startBenchStack({
+    const stack = await startBenchStack({
       kind: kindOf(),
       home,
       apis: count('apis'),
@@ -112,16 +112,16 @@ async function onStack(
       smtpUrl: sink.url,
       say,
     });
+    started = stack;
     const db = createDb({ url: stack.databaseUrl, maxConnections: 4, onError: () => {} });
     const client = await connectTemporal(stack.temporalAddress);
     const shop = createShop(stack);
     try {
-      const running = stack;
       for (const { name, run } of workloads) {
         say(`${name} …`);
         await unlessItFails(
           name,
-          async () => void (await done((await run?.({ stack: running, shop, client, db, sizes, say })) ?? [])),
+          async () => void (await done((await run?.({ stack, shop, client, db, sizes, say })) ?? [])),
         );
       }
     } finally {

@@ -14,7 +14,7 @@ export interface Answer<T> {
   body: T;
   /** When its first byte had come (ms since the epoch); whatever is promised is promised from then on. */
   at: number;
-  /** How long the last try took, from sending it (ms). */
+  /** How long it took, from sending the first try (ms). */
   tookMs: number;
   tries: number;
 }
@@ -42,9 +42,9 @@ export async function call<T>(apis: Apis, path: string, options: CallOptions = {
   const giveUpAt = Date.now() + patienceMs;
   let last = 'nothing';
   let turn = Math.floor(Math.random() * apis.urls.length);
+  const sentAt = performance.now();
   for (let tries = 1; ; tries++) {
     signal?.throwIfAborted();
-    const sentAt = performance.now();
     try {
       const response = await fetch(`${apis.urls[turn++ % apis.urls.length]}${path}`, {
         method,
