@@ -194,7 +194,7 @@ describe('pauses', () => {
       return streams.map((each: { state: string }) => each.state);
     };
     expect(await states()).toEqual(['paused', 'paused', 'paused']);
-    // Both mails are held back: the first was taken back, and no claim of the other can pass its gate any more.
+    // What was claimed is taken back; what is past its gate may still arrive, and is named.
     const { rows } = await sql<{ state: string }>`select state from message order by state`.execute(api.db);
     expect(rows.map((row) => row.state)).toEqual(['handing_over', 'withdrawn']);
 

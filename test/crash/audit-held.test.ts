@@ -1,10 +1,9 @@
-import { runAudit } from '../../cli/audit';
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
-import type { AuditReport } from '../../temporal/audit';
 import { publishForTests } from '../support/campaigns';
 import { backUp, type TestDatabase } from '../support/postgres';
-import { environmentOf, type WorkerSettings } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
+import type { WorkerSettings } from '../support/worker-process';
+import { audited } from './audited';
+import { fallDue, patiently, type Stage, setStage } from './stage';
 
 jest.setTimeout(300_000);
 
@@ -19,10 +18,8 @@ afterAll(async () => {
 });
 
 async function mended(settings: WorkerSettings, restored: boolean): Promise<string[]> {
-  const said: string[] = [];
-  const out = { write: (text: string) => said.push(text) };
-  await runAudit(environmentOf(settings), { mend: true, force: true, restored, json: true }, out);
-  return (JSON.parse(said.join('')) as AuditReport).differences.map(({ kind }) => kind);
+  const { report } = await audited(settings, { mend: true, force: true, restored });
+  return report.differences.map(({ kind }) => kind);
 }
 
 test('P3: a copy of the information that is held is not taken for sent by an audit, and goes out once when it is resumed', async () => {
@@ -65,11 +62,7 @@ test('P3: a copy of the information that is held is not taken for sent by an aud
 
   // Held again, for its nudge: of a backup that was made while the copy was held, this hold is another one.
   await pauseEnrollment(db, id, new Date());
-  await db
-    .updateTable('enrollment')
-    .set({ next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null })
-    .where('id', '=', id)
-    .execute();
+  await fallDue(db, id);
   await patiently(async () => (await stage.journey(id).progress())?.doing === 'holding');
   await second.stop();
   const [backup] = backups;

@@ -1,4 +1,3 @@
-import { runAudit } from '../../cli/audit';
 import { viewLink } from '../../db/confirmations';
 import { pauseEnrollment } from '../../db/pauses';
 import { stopEnrollments } from '../../db/stops';
@@ -7,8 +6,9 @@ import { doubleOptInWorkflowId } from '../../workflows/contract';
 import { publishForTests } from '../support/campaigns';
 import { formForTests, sentBy, submitToConfirm } from '../support/form-requests';
 import { backUp, type TestDatabase } from '../support/postgres';
-import { environmentOf, type WorkerSettings } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
+import type { WorkerSettings } from '../support/worker-process';
+import { audited } from './audited';
+import { fallDue, patiently, type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -24,13 +24,6 @@ afterAll(async () => {
   await stage.close();
   await backup?.drop();
 });
-
-async function audited(settings: WorkerSettings, mend: boolean) {
-  const said: string[] = [];
-  const out = { write: (text: string) => said.push(text) };
-  const code = await runAudit(environmentOf(settings), { mend, force: true, restored: true, json: true }, out);
-  return { code, report: JSON.parse(said.join('')) as AuditReport };
-}
 
 test('P2, P3, P12: held journeys, ends that were not told, copies and requests for confirmation: found, mended, nothing sent twice', async () => {
   const { db } = stage;
@@ -68,11 +61,7 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
     await patiently(() => stage.mailsTo(`${name}@correo.example`).length === 1);
   }
   await pauseEnrollment(db, ids.espera, new Date());
-  await db
-    .updateTable('enrollment')
-    .set({ next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null })
-    .where('id', '=', ids.espera)
-    .execute();
+  await fallDue(db, ids.espera);
   await patiently(async () => (await stage.row(ids.espera)).signal_at === null);
   await patiently(async () => (await stage.journey(ids.espera).progress())?.doing === 'holding');
   // Whoever objects before they have confirmed is not asked again.
@@ -108,13 +97,13 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
   ];
   const found = (report: AuditReport) =>
     report.differences.map(({ kind, workflowId }) => `${kind} ${names[workflowId.split('/')[1] ?? ''] ?? workflowId}`);
-  const looked = await audited(restored, false);
+  const looked = await audited(restored, { restored: true });
   expect(found(looked.report).sort()).toEqual(expected);
   expect(looked.code).toBe(1);
-  const mended = await audited(restored, true);
+  const mended = await audited(restored, { mend: true, force: true, restored: true });
   expect(found(mended.report).sort()).toEqual(expected);
   expect(mended.code).toBe(0);
-  expect((await audited(restored, true)).report.differences).toEqual([]);
+  expect((await audited(restored, { mend: true, force: true, restored: true })).report.differences).toEqual([]);
 
   // ---- and on it goes ----
   await stage.work(restored);

@@ -2,7 +2,7 @@ import type { Api } from '../../api/context';
 import { type ApiUnderTest, apiUnderTest, bodyFor, post } from '../api/api-under-test';
 import { publishForTests } from '../support/campaigns';
 import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
-import { patiently, type Stage, setStage } from './stage';
+import { fallDue, patiently, type Stage, setStage } from './stage';
 
 jest.setTimeout(180_000);
 
@@ -47,14 +47,6 @@ async function enroll(app: Api, campaignId: string, email: string): Promise<{ en
   return answer.json();
 }
 
-async function fallDue(enrollmentId: string): Promise<void> {
-  await stage.db
-    .updateTable('enrollment')
-    .set({ next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null })
-    .where('id', '=', enrollmentId)
-    .execute();
-}
-
 const outcome = async (enrollmentId: string) => (await stage.row(enrollmentId)).outcome;
 
 test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find everybody, the suppressed stay so, nothing is sent twice', async () => {
@@ -91,7 +83,7 @@ test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find e
   const again = await enroll(after, tea, people.stays);
   expect(again.leadId).toBe(stays.leadId);
   await patiently(async () => (await stage.row(again.enrollmentId)).step === 1);
-  await fallDue(stays.enrollmentId);
+  await fallDue(stage.db, stays.enrollmentId);
   await patiently(async () => (await stage.row(stays.enrollmentId)).step === 2);
   const links = linksOf(people.stays);
   expect(links).toHaveLength(3);

@@ -1,7 +1,6 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runAudit } from '../../cli/audit';
 import { runReplayJournal } from '../../cli/replay-journal';
 import { createDb, type Db } from '../../db/client';
 import { flushJournal } from '../../db/journal';
@@ -15,7 +14,8 @@ import { backUp, type TestDatabase } from '../support/postgres';
 import { shopMail } from '../support/transactional';
 import { door } from '../support/waiting';
 import { environmentOf, startWorkerProcess, type WorkerSettings } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
+import { audited } from './audited';
+import { fallDue, patiently, type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -32,31 +32,12 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-const past = () => new Date(Date.now() - 60_000);
-
 async function stepOf(db: Db, id: string) {
   return await db
     .selectFrom('enrollment')
     .select(['step', 'outcome', 'next_due_at', 'started_at', 'lead_id'])
     .where('id', '=', id)
     .executeTakeFirst();
-}
-
-/** Puts the due time of sleeping leads into the past and has them look. */
-async function fallDue(db: Db, ...ids: string[]): Promise<void> {
-  const change = { next_due_at: past(), signal_at: new Date(), leased_until: null };
-  await db.updateTable('enrollment').set(change).where('id', 'in', ids).execute();
-}
-
-/** `recuerda audit`, its answer as it stands there as JSON. */
-async function audited(
-  settings: WorkerSettings,
-  options: { mend?: boolean; force?: boolean; restored?: boolean } = {},
-) {
-  const said: string[] = [];
-  const out = { write: (text: string) => said.push(text) };
-  const code = await runAudit(environmentOf(settings), { ...options, json: true }, out);
-  return { code, text: said.join(''), report: JSON.parse(said.join('')) as AuditReport & { left: number } };
 }
 
 /** The differences, as kind and lead or mail. */

@@ -1,12 +1,12 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runAudit } from '../../cli/audit';
 import { stopEnrollments } from '../../db/stops';
 import type { AuditReport } from '../../temporal/audit';
 import { publishForTests } from '../support/campaigns';
-import { environmentOf, type WorkerSettings } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
+import type { WorkerSettings } from '../support/worker-process';
+import { audited } from './audited';
+import { fallDue, patiently, type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -20,21 +20,6 @@ afterAll(async () => {
   await stage.close();
   await rm(dir, { recursive: true, force: true });
 });
-
-async function audited(settings: WorkerSettings, mend: boolean, force = true) {
-  const said: string[] = [];
-  const out = { write: (text: string) => said.push(text) };
-  const code = await runAudit(environmentOf(settings), { mend, force, json: true }, out);
-  return { code, report: JSON.parse(said.join('')) as AuditReport };
-}
-
-async function fallDue(id: string): Promise<void> {
-  await stage.db
-    .updateTable('enrollment')
-    .set({ next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null })
-    .where('id', '=', id)
-    .execute();
-}
 
 const subjects = (name: string) => stage.mailsTo(`${name}@correo.example`).map(({ subject }) => subject);
 
@@ -67,7 +52,7 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
   await stage.startTemporal(join(dir, 'temporal.db'));
 
   const second = await stage.work(settings);
-  await fallDue(goesOn);
+  await fallDue(db, goesOn);
   await patiently(async () => (await stage.row(goesOn)).step === 2);
   await asleep(goesOn);
   const isNew = await stage.enroll(campaignId, 'nueva@correo.example');
@@ -82,29 +67,29 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
   await patiently(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
   await second.stop();
   // It still counts as one that may ask for work.
-  await expect(audited(settings, true, false)).rejects.toThrow(/A worker asked for work \d+ s ago/);
+  await expect(audited(settings, { mend: true })).rejects.toThrow(/A worker asked for work \d+ s ago/);
   await stage.stopTemporal();
 
   await stage.startTemporal(older);
   const expected = [`missing lead-journey/${isNew}`, `not-told lead-journey/${leaves}`].sort();
   const found = ({ differences }: AuditReport) => differences.map(({ kind, workflowId }) => `${kind} ${workflowId}`);
   // The journey that stands before a step which was sent is no difference: it gets the stored answer.
-  const looked = await audited(settings, false);
+  const looked = await audited(settings);
   expect([looked.code, found(looked.report).sort()]).toEqual([1, expected]);
-  const mended = await audited(settings, true);
+  const mended = await audited(settings, { mend: true, force: true });
   expect([mended.code, found(mended.report).sort()]).toEqual([0, expected]);
 
   await stage.work(settings);
   await patiently(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
   await asleep(isNew);
-  await fallDue(goesOn);
+  await fallDue(db, goesOn);
   await patiently(async () => (await stage.row(goesOn)).step === 3);
-  await fallDue(isNew);
+  await fallDue(db, isNew);
   await patiently(async () => (await stage.row(isNew)).step === 2);
   expect([subjects('sigue'), subjects('seva'), subjects('nueva')]).toEqual([
     ['Paso 0', 'Paso 1', 'Paso 2'],
     ['Paso 0'],
     ['Paso 0', 'Paso 1'],
   ]);
-  expect((await audited(settings, false)).report.differences).toEqual([]);
+  expect((await audited(settings)).report.differences).toEqual([]);
 });
