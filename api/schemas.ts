@@ -1,8 +1,8 @@
-import { IANAZone } from 'luxon';
 import { type TSchema, Type } from 'typebox';
 import { hashAddress } from '../domain/address-hash';
 import { normaliseAddress, parseAddress } from '../domain/addresses';
 import { OUTCOMES } from '../domain/outcomes';
+import { isTimeZone } from '../domain/time-zone';
 import type { ApiContext } from './context';
 import { invalidField, invalidFields, type RequestFault } from './problems';
 
@@ -75,8 +75,7 @@ export function hashesOf(address: string, config: ApiContext['config']): [string
 
 /** @throws Problem `invalid-request` */
 export function timeZoneOf(timeZone: string, pointer: string): string {
-  // Offsets such as +01:00 know no summer time.
-  if (/^[A-Za-z]/.test(timeZone) && IANAZone.isValidZone(timeZone)) return timeZone;
+  if (isTimeZone(timeZone)) return timeZone;
   throw invalidField(pointer, 'is not an IANA time zone, such as Europe/Madrid');
 }
 

@@ -37,6 +37,15 @@ export async function startableJourney(db: Db, enrollmentId: string): Promise<St
   return result.rows[0] ?? null;
 }
 
+/** The same, null too where its workflow was started already, or a reconciler has leased it and is about to. */
+export async function unstartedJourney(db: Db, enrollmentId: string): Promise<StartableJourney | null> {
+  const result = await sql<StartableJourney>`
+    select ${startable} from enrollment e
+    where e.id = ${enrollmentId} and e.outcome is null and e.started_at is null
+      and (e.leased_until is null or e.leased_until < now())`.execute(db);
+  return result.rows[0] ?? null;
+}
+
 /** Open enrollments whose workflow was never started, leased to the caller. @param freshMs leaves out what is younger */
 export async function leaseUnstarted(db: Db, limit: number, leaseMs: number, freshMs = 0): Promise<StartableJourney[]> {
   const result = await sql<StartableJourney>`

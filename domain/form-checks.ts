@@ -1,6 +1,7 @@
-import { Duration, IANAZone } from 'luxon';
+import { Duration } from 'luxon';
 import { type ConsentFacts, checkConsentText } from './consent-text';
 import { FORM_LANGUAGES, type FormDefinition, type FormField, type FormLanguage } from './form';
+import { isTimeZone } from './time-zone';
 
 /** One thing about a form that its author must mend (`errors`) or should look at (`warnings`). */
 export interface FormFinding {
@@ -186,9 +187,4 @@ export function isLocale(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** A time zone of IANA's list? Offsets such as +01:00 know no summer time. */
-export function isTimeZone(text: string): boolean {
-  return /^[A-Za-z]/.test(text) && IANAZone.isValidZone(text);
 }

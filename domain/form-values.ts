@@ -1,6 +1,7 @@
 import type { FormDefinition, FormField } from './form';
 import { maxLengthOf } from './form';
-import { isLocale, isTimeZone } from './form-checks';
+import { isLocale } from './form-checks';
+import { isTimeZone } from './time-zone';
 
 /** What is wrong with the value of a field; pages say it in the reader's language. */
 export type ValueFault = 'missing' | 'too-long' | 'not-text' | 'no-number' | 'no-choice' | 'web-address' | 'not-valid';

@@ -1,4 +1,4 @@
-import { DateTime, Duration, IANAZone } from 'luxon';
+import { DateTime, Duration } from 'luxon';
 import type { TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import {
@@ -13,6 +13,7 @@ import {
 } from './campaign';
 import { nextOpening } from './planner';
 import { LONGEST_RETENTION, RETENTION_DEFAULTS, RETENTION_FIELDS } from './retention';
+import { isTimeZone } from './time-zone';
 
 /** The shortest send window in minutes: less than this, and a queue that is a little slow misses it every day. */
 const MIN_WINDOW_MINUTES = 5;
@@ -162,8 +163,7 @@ function localeProblems(locale: string): PublishProblem[] {
 }
 
 function timeZoneProblems(timeZone: string): PublishProblem[] {
-  // Intl takes offsets such as +01:00 as well, but they know no summer time.
-  if (/^[A-Za-z]/.test(timeZone) && IANAZone.isValidZone(timeZone)) return [];
+  if (isTimeZone(timeZone)) return [];
   return [{ pointer: '/timeZone', detail: `"${timeZone}" is not an IANA time zone, such as Europe/Madrid` }];
 }
 

@@ -25,6 +25,11 @@ class RememberingZone extends IANAZone {
 
 const zones = new Map<string, Zone>();
 
+/** A time zone of IANA's list? Offsets such as +01:00, which Intl takes as well, are none: they know no summer time. */
+export function isTimeZone(text: string): boolean {
+  return /^[A-Za-z]/.test(text) && typeof zoneOf(text) !== 'string';
+}
+
 /** The zone of this name for luxon, one that remembers its offsets; the name itself where IANA has none of that name. */
 export function zoneOf(name: string): Zone | string {
   let zone = zones.get(name);

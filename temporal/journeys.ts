@@ -11,6 +11,7 @@ import {
   pendingSignal,
   type StartableJourney,
   startableJourney,
+  unstartedJourney,
 } from '../db/outbox';
 import { stopEnrollments } from '../db/stops';
 import { markTestSendsStarted } from '../db/test-sends';
@@ -20,6 +21,8 @@ import { type SendingLimits, unlimited } from '../domain/limits';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import {
   CAMPAIGN_ID_ATTRIBUTE,
+  DOING_ATTRIBUTE,
+  type Doing,
   importWorkflowId,
   JOURNEY_WORKFLOWS,
   JOURNEYS_QUEUE,
@@ -68,6 +71,7 @@ export interface Journeys {
 }
 
 const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
+const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
 
 const ENDS_WHEN: Record<JourneyKind, string> = {
   lead: 'the lead buys, replies or unsubscribes',
@@ -95,7 +99,11 @@ export async function startJourney(
       workflowIdConflictPolicy: 'USE_EXISTING',
       // A journey that was terminated, or whose close is forgotten, may start again; one that ended well stays ended.
       workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
-      typedSearchAttributes: [{ key: campaignIdAttribute, value: campaignId }],
+      typedSearchAttributes: [
+        { key: campaignIdAttribute, value: campaignId },
+        // Told with the start, it is not written a second time by the journey's first task.
+        { key: doingAttribute, value: 'sending' satisfies Doing },
+      ],
       memo: { step },
       staticSummary:
         kind === 'lead' ? `Follows one lead through ${journey.steps} steps` : 'Follows one buyer after the purchase',
@@ -239,7 +247,7 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
     start: (ids) => {
       for (const id of ids) {
         inTurn(starts, 'start', id, async () => {
-          const journey = await startableJourney(db, id);
+          const journey = await unstartedJourney(db, id);
           if (journey === null) return;
           await startJourney(client, journey, await currentLimits(db));
           await started(id);

@@ -79,7 +79,7 @@ export async function enrollRound(
     const { body } = await shop.post(`/v1/campaigns/${campaignId}/enrollments`, leadRequest(email));
     return { email, workflowId: `lead-journey/${(body as { enrollmentId: string }).enrollmentId}` };
   });
-  await until(before + leads, () => acceptedOf(db, campaignId), { everyMs: 250, patienceMs: PATIENCE_MS });
+  await until(before + leads, () => acceptedOf(db, campaignId), { everyMs: 1_000, patienceMs: PATIENCE_MS });
   const ids = sleepers.map(({ workflowId }) => workflowId);
   const asleep = await whenReached(client, ids, 'timer-started', PATIENCE_MS);
   return { perSecond: (leads * 1000) / (Math.max(...asleep) - start), sleepers };

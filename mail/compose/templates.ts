@@ -1,7 +1,7 @@
 import { filters as builtinFilters, type Context, type Emitter, Liquid, type Template } from 'liquidjs';
-import { DateTime, IANAZone } from 'luxon';
+import { DateTime } from 'luxon';
 import { type CampaignDefinition, partiesOf } from '../../domain/campaign';
-import { zoneOf } from '../../domain/time-zone';
+import { isTimeZone, zoneOf } from '../../domain/time-zone';
 
 /** One thing that a template can print: `{{ path }}`. */
 export interface TemplateVariable {
@@ -323,7 +323,7 @@ function readerFor(lead: Pick<TemplateValues['lead'], 'locale' | 'timeZone'>, no
   } catch {
     // not a language tag: English dates
   }
-  return { locale, timeZone: IANAZone.create(lead.timeZone).isValid ? lead.timeZone : 'UTC', now };
+  return { locale, timeZone: isTimeZone(lead.timeZone) ? lead.timeZone : 'UTC', now };
 }
 
 function readerOf(context: Context): Reader {

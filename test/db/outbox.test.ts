@@ -9,6 +9,7 @@ import {
   markStarted,
   pendingSignal,
   startableJourney,
+  unstartedJourney,
 } from '../../db/outbox';
 import { pauseCampaign, pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { stopEnrollments } from '../../db/stops';
@@ -100,6 +101,22 @@ describe('P4 what is to be started', () => {
     expect(await startableJourney(db, ended)).toBeNull();
     expect(await startableJourney(db, file)).toMatchObject({ step: 0, steps: 8, infoAgain: false, priority: 3 });
     expect(await startableJourney(db, randomUUID())).toBeNull();
+  });
+
+  test('whoever enrolled a lead leaves to a reconciler what it has leased, and what is started', async () => {
+    const [leased, started, open, ended] = idsOf(await seed(db, 4)) as [string, string, string, string];
+    const until = (id: string, seconds: number) =>
+      sql`update enrollment set leased_until = now() + ${seconds} * interval '1 second' where id = ${id}`.execute(db);
+    await until(leased, 30);
+    await markStarted(db, [started]);
+    await sql`update enrollment set outcome = 'purchased', ended_at = now() where id = ${ended}`.execute(db);
+    expect(await unstartedJourney(db, leased)).toBeNull();
+    expect(await unstartedJourney(db, started)).toBeNull();
+    expect(await unstartedJourney(db, ended)).toBeNull();
+    expect(await unstartedJourney(db, open)).toEqual(await startableJourney(db, open));
+    // A lease that ran out is of a reconciler that has died.
+    await until(leased, -1);
+    expect(await unstartedJourney(db, leased)).toEqual(await startableJourney(db, leased));
   });
 
   test('being started twice keeps the first stamp', async () => {
