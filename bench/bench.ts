@@ -27,6 +27,8 @@ export interface Sizes {
   herdStarts: number;
   /** Sleeping leads at which memory and bytes are looked at, growing. */
   sleepers: number[];
+  /** Whether they are put to sleep without being sent anything. */
+  asleep: boolean;
   /** Worker processes, of ours and of the bare workflows. */
   workers: number;
 }

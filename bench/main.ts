@@ -50,6 +50,8 @@ const { values: options } = parseArgs({
     'herd-rate': { type: 'string', default: '50' },
     'herd-starts': { type: 'string', default: '50' },
     sizes: { type: 'string', default: '1000,10000' },
+    /** The leads of `sleepers` are not sent their information first. */
+    asleep: { type: 'boolean', default: false },
   },
 });
 
@@ -159,6 +161,7 @@ function sizesOf(): Sizes {
     herdRate: count('herd-rate'),
     herdStarts: count('herd-starts'),
     sleepers: options.sizes.split(',').map((size) => positive('sizes', size)),
+    asleep: options.asleep,
     workers: count('workers'),
   };
 }

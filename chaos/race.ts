@@ -56,8 +56,10 @@ function positive(name: string, text: string): number {
 /** A few more leads than stops: those whose mail falls due at midnight are spread over the day after, and take no part. */
 const LEADS = Math.ceil(STOPS * 1.01) + 5;
 const DAY_MS = 24 * 60 * 60_000;
-/** A slow machine sends no more than this in a second. Everything must have come to rest before the first mail of the race is due. */
-const SLOWEST_PER_SECOND = 20;
+/** A slow machine wakes no more leads than this in a second. All must have come to rest before the first mail of the race is due. */
+const SLOWEST_PER_SECOND = 8;
+/** Leads who wait for their information at the same time. A crowd of thousands would only slow a small machine down. */
+const MOST_WAITING = 300;
 /** How long one planned day takes (ms). */
 const INTERVAL_MS = 30_000 + (LEADS / RATE) * 1_000 + (LEADS / SLOWEST_PER_SECOND) * 1_000;
 const AT_ONCE = 32;
@@ -99,10 +101,8 @@ async function race(home: string): Promise<RaceRun> {
     });
     const { campaignId } = campaign;
     const outside = { apis, campaignId, signal };
-    say(`${LEADS} leads come in …`);
-    const leads = await enrollAll(outside);
-    say('… and are sent their information …');
-    await allInformed(db, campaignId);
+    say(`${LEADS} leads come in and are sent their information …`);
+    const leads = await enrollAll(outside, () => informedOf(db, campaignId));
     say(`… and ask again, ${RATE} a second, so that their next mails fall due at that rate.`);
     await paced(leads, RATE, async (lead) => void (await ask({ ...lead, name: 'Lead' }, outside)));
     const order = await racers(db, campaignId, leads);
@@ -151,35 +151,38 @@ async function race(home: string): Promise<RaceRun> {
 
 type Outside = Parameters<typeof ask>[1];
 
-async function enrollAll(outside: Outside): Promise<EnrolledLead[]> {
+/** @returns the leads, once all of them were sent their information */
+async function enrollAll(outside: Outside, informed: () => Promise<number>): Promise<EnrolledLead[]> {
   const numbers = Array.from({ length: LEADS }, (_, index) => index + 1).values();
   const leads: EnrolledLead[] = [];
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (const number of numbers) {
-        const email = `lead${String(number).padStart(6, '0')}@race.example`;
-        const person = { email, name: 'Lead', timeZone: 'Europe/Madrid', agrees: true };
-        const enrolled = await ask(person, outside);
-        const { enrollmentId } = enrolled;
-        leads.push({ ...person, ...enrolled, unknownMailbox: false, enrollmentIds: [enrollmentId] });
-      }
-    }),
-  );
+  let were = 0;
+  const looking = (async () => {
+    for (let told = Date.now(); were < LEADS; ) {
+      await sleep(500, undefined, { signal: stopping.signal });
+      were = await informed();
+      if (Date.now() - told < 30_000) continue;
+      told = Date.now();
+      say(`  ${LEADS - were} to go`);
+    }
+  })();
+  const lanes = Array.from({ length: AT_ONCE }, async () => {
+    for (const number of numbers) {
+      while (number - were > MOST_WAITING) await sleep(100, undefined, { signal: stopping.signal });
+      const email = `lead${String(number).padStart(6, '0')}@race.example`;
+      const person = { email, name: 'Lead', timeZone: 'Europe/Madrid', agrees: true };
+      const enrolled = await ask(person, outside);
+      const { enrollmentId } = enrolled;
+      leads.push({ ...person, ...enrolled, unknownMailbox: false, enrollmentIds: [enrollmentId] });
+    }
+  });
+  await Promise.all([looking, ...lanes]);
   return leads;
 }
 
-async function allInformed(db: Db, campaignId: string): Promise<void> {
-  for (let told = 0; ; ) {
-    const { rows } = await sql<{ left: number }>`
-      select count(*)::int as left from enrollment where campaign_id = ${campaignId} and step = 0`.execute(db);
-    const left = rows[0]?.left ?? 0;
-    if (left === 0) return;
-    if (Date.now() - told > 10_000) {
-      told = Date.now();
-      say(`  ${left} to go`);
-    }
-    await sleep(500, undefined, { signal: stopping.signal });
-  }
+async function informedOf(db: Db, campaignId: string): Promise<number> {
+  const { rows } = await sql<{ n: number }>`
+    select count(*)::int as n from enrollment where campaign_id = ${campaignId} and step > 0`.execute(db);
+  return rows[0]?.n ?? 0;
 }
 
 /** Does something for each, so many a second, whether what was begun before is done or not. */

@@ -8,9 +8,12 @@ export async function runMigrate(env: NodeJS.ProcessEnv): Promise<void> {
   console.log(applied.length === 0 ? 'The database is up to date.' : `Applied: ${applied.join(', ')}`);
 }
 
-/** Brings a database to this release's schema. @returns the names of the migrations that were applied */
+/** A migration waits no longer than this (ms) for a lock at a time: whatever comes after it waits behind it. */
+const LOCK_MS = 3_000;
+
+/** Brings a database to this release's schema, however long that takes. @returns the names of the migrations that were applied */
 export async function migrateDatabase(url: string): Promise<string[]> {
-  const db = createDb({ url, maxConnections: 2, onError: () => {} });
+  const db = createDb({ url, maxConnections: 2, statementMs: 0, lockMs: LOCK_MS, onError: () => {} });
   try {
     return await migrate(db);
   } finally {

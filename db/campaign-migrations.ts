@@ -642,31 +642,38 @@ export async function listMigrations(
 }
 
 async function views(db: Db, which: ReturnType<typeof sql<SqlBool>>, limit: number): Promise<MigrationView[]> {
-  const { rows } = await sql<
-    Omit<MigrationView, 'results' | 'changes' | 'refused' | 'total'> & {
-      results: Record<string, number> | null;
-      changes: Record<string, number> | null;
-      refused: Record<string, number> | null;
-    }
-  >`
+  const { rows } = await sql<Omit<MigrationView, 'results' | 'changes' | 'refused' | 'total'> & { alike: Alike[] }>`
     select m.id as "migrationId", m.campaign_id as "campaignId", m.to_version as "toVersion", m.from_version as "fromVersion",
            m.dry_run as "dryRun", m.dry_run_id as "dryRunId", m.state, m.matching, m.created_at as "createdAt",
            m.finished_at as "finishedAt",
-           (select jsonb_object_agg(r.result, r.count) from (
-              select coalesce(result, 'pending') as result, count(*) as count from campaign_migration_lead
-              where migration_id = m.id group by 1) r) as results,
-           (select jsonb_object_agg(r.change, r.count) from (
-              select change, count(*) as count from campaign_migration_lead, unnest(changes) as change
-              where migration_id = m.id group by 1) r) as changes,
-           (select jsonb_object_agg(r.because, r.count) from (
-              select because, count(*) as count from campaign_migration_lead
-              where migration_id = m.id and because is not null group by 1) r) as refused
+           -- Once over its leads, of whom there may be a hundred thousand.
+           (select coalesce(jsonb_agg(a), '[]') from (
+              select coalesce(result, 'pending') as result, because, changes, count(*) as count from campaign_migration_lead
+              where migration_id = m.id group by 1, 2, 3) a) as alike
     from campaign_migration m where ${which} order by m.created_at desc, m.id desc limit ${limit}`.execute(db);
-  return rows.map(({ results, changes, refused, ...row }) => {
-    const counts = { pending: 0, moved: 0, refused: 0, ended: 0, 'already-there': 0, ...results };
-    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    return { ...row, total, results: counts, changes: changes ?? {}, refused: refused ?? {} };
-  });
+  return rows.map(({ alike, ...row }) => ({ ...row, ...countsOf(alike) }));
+}
+
+/** How many leads of a migration share what became of them. */
+interface Alike {
+  result: keyof MigrationView['results'];
+  because: string | null;
+  changes: string[];
+  count: number;
+}
+
+function countsOf(alike: readonly Alike[]): Pick<MigrationView, 'total' | 'results' | 'changes' | 'refused'> {
+  const results = { pending: 0, moved: 0, refused: 0, ended: 0, 'already-there': 0 };
+  const changes: Record<string, number> = {};
+  const refused: Record<string, number> = {};
+  let total = 0;
+  for (const { result, because, changes: changed, count } of alike) {
+    total += count;
+    results[result] += count;
+    for (const change of changed) changes[change] = (changes[change] ?? 0) + count;
+    if (because !== null) refused[because] = (refused[because] ?? 0) + count;
+  }
+  return { total, results, changes, refused };
 }
 
 export interface MigratedLead {

@@ -11,19 +11,27 @@ export interface DbOptions {
   maxConnections: number;
   /** Told of faults on idle connections, which otherwise would end the process. */
   onError: (error: Error) => void;
+  /** How long a statement may take (ms), and wait for a lock; a minute, and as long, where they are left out. 0: as long as it takes. */
+  statementMs?: number;
+  lockMs?: number;
 }
+
+/** A statement that hangs must not hold a lead's row lock, nor a caller, for longer than this (ms). */
+const STATEMENT_MS = 60_000;
+/** A server that has vanished answers nothing at all; so long (ms) after the time of a statement the connection is given up here. */
+const SILENCE_MS = 5_000;
 
 /** A pool of Postgres connections. Times are read and written as UTC instants. */
 export function createDb(options: DbOptions): Db {
+  const { statementMs = STATEMENT_MS, lockMs = 0 } = options;
   const pool = new Pool({
     connectionString: options.url,
     max: options.maxConnections,
     types: TYPES,
     connectionTimeoutMillis: 10_000,
-    // A statement that hangs must not hold a lead's row lock, nor a caller, for longer than this.
-    statement_timeout: 60_000,
-    // A server that has vanished answers nothing at all; then the connection is given up here.
-    query_timeout: 65_000,
+    statement_timeout: statementMs,
+    lock_timeout: lockMs,
+    query_timeout: statementMs === 0 ? 0 : statementMs + SILENCE_MS,
     keepAlive: true,
     idle_in_transaction_session_timeout: 60_000,
     application_name: 'recuerda',

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Migration, Migrator, sql } from 'kysely';
 import type { Db } from './client';
 import * as spine from './migrations/0001-spine';
@@ -16,8 +17,17 @@ const MIGRATIONS: Record<string, Migration> = {
   '0006-journal-state': journalState,
 };
 
+/** Postgres: a lock was not to be had within `lock_timeout`. */
+const LOCK_NOT_AVAILABLE = '55P03';
+/** Between two tries for a lock (ms), so that whoever waited behind the last try gets on. */
+const AGAIN_MS = 1_000;
+/** Somebody who holds a lock for longer than this (ms) must be looked at by a person. */
+const PATIENCE_MS = 15 * 60_000;
+
 /**
- * Brings the database to this release's schema; safe to run from several processes at once and when there is nothing to do.
+ * Brings the database to this release's schema, each migration in a transaction of its own; safe to run from several processes at
+ * once and when there is nothing to do. Where `db` waits for locks for a limited time, a migration that does not get one is tried
+ * again for a quarter of an hour: while it waits, everybody else waits behind it.
  *
  * @param upTo the name of the last migration to apply, for the schema of a former release; all of them when left out
  * @returns the names of the migrations that were applied
@@ -25,9 +35,22 @@ const MIGRATIONS: Record<string, Migration> = {
  */
 export async function migrate(db: Db, upTo?: string): Promise<string[]> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
-  const { error, results } = await (upTo === undefined ? migrator.migrateToLatest() : migrator.migrateTo(upTo));
-  if (error !== undefined) throw error;
-  return (results ?? []).map((result) => result.migrationName);
+  const applied: string[] = [];
+  for (const giveUpAt = Date.now() + PATIENCE_MS; ; ) {
+    if (upTo !== undefined && (await isApplied(migrator, upTo))) return applied;
+    const { error, results = [] } = await migrator.migrateUp();
+    if (error === undefined) {
+      if (results.length === 0) return applied;
+      applied.push(...results.map((result) => result.migrationName));
+      continue;
+    }
+    if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE || Date.now() > giveUpAt) throw error;
+    await sleep(AGAIN_MS);
+  }
+}
+
+async function isApplied(migrator: Migrator, name: string): Promise<boolean> {
+  return (await migrator.getMigrations()).some((known) => known.name === name && known.executedAt !== undefined);
 }
 
 /**

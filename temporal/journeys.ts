@@ -16,6 +16,7 @@ import {
 import { stopEnrollments } from '../db/stops';
 import { markTestSendsStarted } from '../db/test-sends';
 import { markTransactionalStarted, startableTransactional } from '../db/transactional';
+import { errorCode } from '../domain/error-code';
 import type { JourneyKind } from '../domain/journeys';
 import { type SendingLimits, unlimited } from '../domain/limits';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
@@ -43,7 +44,7 @@ import {
 import { call } from './client';
 import { keepRequestGoing } from './confirmations';
 import { gathered } from './gathered';
-import { createLanes, type Lanes } from './lanes';
+import { createLanes, type Lanes, LanesFull } from './lanes';
 import { applyLimits, transactionalWeight } from './limits';
 import type { Log } from './log';
 
@@ -219,10 +220,10 @@ export async function startImport(client: Client, importId: string): Promise<voi
 }
 
 /**
- * Starts, and beside them tellings, that a process has under way at the same time. More make a busy server no faster, and
- * hundreds at once wait for each other until the deadline of each call is over.
+ * Starts, and beside them tellings, that a process has under way at the same time. More make a busy server no faster, and wait for
+ * each other until the deadline of each call is over.
  */
-const LANES = 16;
+const LANES = 8;
 /** What would wait longer than this line takes is done sooner by the reconciler. */
 const MOST_WAITING = 500;
 
@@ -232,7 +233,9 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
   const later = (what: string, id: string, work: () => Promise<void>): void => {
     const promise = work()
       .catch((error: unknown) => {
-        log.warn({ what, id, code: (error as { code?: unknown }).code }, 'left to the reconciler');
+        // Of a crowd, most are; nothing is wrong then.
+        const level = error instanceof LanesFull ? 'info' : 'warn';
+        log[level]({ what, id, code: errorCode(error) }, 'left to the reconciler');
       })
       .finally(() => running.delete(promise));
     running.add(promise);

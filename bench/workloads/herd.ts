@@ -1,18 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { readConfig } from '../../config';
-import { type Db, inTransaction } from '../../db/client';
-import { enrollIn } from '../../db/enrollments';
-import { hashAddress } from '../../domain/address-hash';
-import { normaliseAddress } from '../../domain/addresses';
+import type { Db } from '../../db/client';
 import type { Bench, Workload } from '../bench';
 import { whenReached } from '../engine';
+import { enrollInformed } from '../informed';
 import { acceptedOf, until, untold } from '../ledger';
 import { median, percentile } from '../numbers';
-import { newAddress, publishCampaign } from '../shop';
+import { publishCampaign } from '../shop';
 
 const PATIENCE_MS = 120_000;
-const BATCH = 500;
 /** So many purchases a second while the herd is on its way. */
 const STOPS_A_SECOND = 5;
 /** All of them fall due within this time (ms), one after the other. */
@@ -27,7 +23,8 @@ export const herd: Workload = {
     const campaignId = await publishCampaign(shop, 'herd');
     const first = Date.now() + (sizes.herd * 1000) / sizes.herdStarts + 30_000;
     say(`herd: ${sizes.herd} leads go to sleep until ${new Date(first).toISOString()}`);
-    const leads = await enrollDue(bench, campaignId, first);
+    const dueAt = (number: number) => new Date(first + (number * DUE_WITHIN_MS) / sizes.herd);
+    const leads = await enrollInformed(bench, campaignId, { count: sizes.herd, dueAt });
     await until(0, async () => -(await untold(db)), { everyMs: 1_000, patienceMs: PATIENCE_MS });
     const sample = leads.filter((_, index) => index % Math.ceil(leads.length / CHECKED) === 0);
     await whenReached(
@@ -113,55 +110,6 @@ export const herd: Workload = {
     }
   },
 };
-
-interface HerdLead {
-  id: string;
-  email: string;
-}
-
-/**
- * Enrolls leads as if their information had gone out two months ago: each row is at its first nudge, and falls due at its
- * own moment of the minute. Their journeys start as those of an import do.
- */
-async function enrollDue({ db, sizes, stack }: Bench, campaignId: string, first: number): Promise<HerdLead[]> {
-  const { addressKeys } = readConfig(stack.settings);
-  const leads: HerdLead[] = [];
-  for (let from = 0; from < sizes.herd; from += BATCH) {
-    const emails = Array.from({ length: Math.min(BATCH, sizes.herd - from) }, newAddress);
-    const requestedAt = new Date(Date.now() - 60 * 24 * 60 * 60_000);
-    const requests = emails.map((email) => ({
-      hashes: hashAddress(normaliseAddress(email), addressKeys),
-      email,
-      name: 'Ana Ibáñez',
-      requestedAt,
-      consent: {
-        purpose: 'nudges' as const,
-        text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
-        capturedAt: requestedAt,
-        source: 'https://casabrava.example/cafetera',
-      },
-    }));
-    leads.push(
-      ...(await inTransaction(db, async (tx) => {
-        const results = await enrollIn(tx, requests, {
-          campaignId,
-          now: new Date(),
-          priority: 4,
-          via: 'bench',
-          asksInPerson: false,
-          timeFactor: 1,
-        });
-        const ids = results.flatMap((result) => ('enrollmentId' in result ? [result.enrollmentId] : []));
-        const due = ids.map((_, index) => new Date(first + ((from + index) * DUE_WITHIN_MS) / sizes.herd));
-        await sql`
-          update enrollment e set step = 1, next_due_at = d.at, last_info_at = ${requestedAt}
-          from unnest(${ids}::uuid[], ${due}::timestamptz[]) as d (id, at) where e.id = d.id`.execute(tx);
-        return ids.map((id, index) => ({ id, email: emails[index] ?? '' }));
-      })),
-    );
-  }
-  return leads;
-}
 
 interface StopAnswer {
   workflowId: string;

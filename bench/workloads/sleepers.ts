@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Bench, Workload } from '../bench';
 import { withCpu } from '../bench';
+import { putToSleep } from '../informed';
 import { acceptedOf, until } from '../ledger';
 import type { Line } from '../report';
 import { importLeads, publishCampaign } from '../shop';
@@ -13,6 +14,10 @@ import { residentBytes } from '../usage';
 const PATIENCE_MS = 120_000;
 /** What is still being written when the last mail was accepted (ms). */
 const SETTLE_MS = 10_000;
+/** A month: not while anybody measures. */
+const FIRST_NUDGE_MS = 30 * 24 * 60 * 60_000;
+/** Leads that are put to sleep before a word is said about it. */
+const AT_ONCE = 5_000;
 
 interface Held {
   leads: number;
@@ -25,7 +30,8 @@ interface Held {
 
 /**
  * What a sleeping lead costs: memory of the workers, and bytes that Postgres holds for us and for Temporal, at growing
- * numbers. Leads come by import, each is sent the information, and sleeps until its first nudge.
+ * numbers. Leads come by import, each is sent the information, and sleeps until its first nudge; or with `asleep`, where there is
+ * no time for so many mails, they are put to sleep as if that had been.
  */
 export const sleepers: Workload = {
   name: 'sleepers',
@@ -41,13 +47,13 @@ export const sleepers: Workload = {
       const more = leads - there;
       if (more <= 0) continue;
       say(`sleepers: ${more} more leads, ${leads} in all`);
-      const { result: ms, cpuMs } = await withCpu(stack, more, () => grow(bench, campaignId, more));
+      const { result: ms, cpuMs } = await withCpu(stack, more, () => grow(bench, campaignId, more, there));
       there = leads;
       await sleep(SETTLE_MS);
       if ((await acceptedOf(db, campaignId)) !== leads) throw new Error('not every lead was sent the information');
       const held = await measureHeld(stack, leads);
       firstWorkers ||= held.workerBytes;
-      const grown = linesOf(before, held, firstWorkers, (more * 1000) / ms, cpuMs);
+      const grown = linesOf(before, held, firstWorkers, (more * 1000) / ms, cpuMs, sizes.asleep);
       for (const { what, value, unit } of grown) say(`sleepers: ${what}: ${Math.round(value)} ${unit}`);
       lines.push(...grown);
     }
@@ -55,8 +61,32 @@ export const sleepers: Workload = {
   },
 };
 
-async function grow({ shop, db, say }: Bench, campaignId: string, more: number): Promise<number> {
+async function grow(bench: Bench, campaignId: string, more: number, there: number): Promise<number> {
   const start = performance.now();
+  if (bench.sizes.asleep) await growAsleep(bench, campaignId, more, there);
+  else await growMailed(bench, campaignId, more);
+  return performance.now() - start;
+}
+
+/** One is sent the information; the others are given what that one has. */
+async function growAsleep(bench: Bench, campaignId: string, more: number, there: number): Promise<void> {
+  const { db, say } = bench;
+  if (there === 0) await growMailed(bench, campaignId, 1);
+  const { id: like } = await db
+    .selectFrom('enrollment')
+    .select('id')
+    .where('campaign_id', '=', campaignId)
+    .orderBy('enrolled_at')
+    .limit(1)
+    .executeTakeFirstOrThrow();
+  const due = new Date(Date.now() + FIRST_NUDGE_MS);
+  for (let left = there === 0 ? more - 1 : more; left > 0; left -= AT_ONCE) {
+    say(`sleepers: ${left} to go`);
+    await putToSleep(bench, campaignId, { count: Math.min(left, AT_ONCE), due, like });
+  }
+}
+
+async function growMailed({ shop, db, say }: Bench, campaignId: string, more: number): Promise<void> {
   const already = await acceptedOf(db, campaignId);
   await importLeads(shop, campaignId, more);
   let told = Date.now();
@@ -70,7 +100,6 @@ async function grow({ shop, db, say }: Bench, campaignId: string, more: number):
       say(`sleepers: ${accepted - already} of ${more} were sent the information`);
     },
   });
-  return performance.now() - start;
 }
 
 function linesOf(
@@ -79,6 +108,7 @@ function linesOf(
   firstWorkers: number,
   perSecond: number,
   cpuMsEach: Record<string, number>,
+  asleep: boolean,
 ): Line[] {
   const at = `at ${held.leads.toLocaleString('en')} sleeping leads`;
   const perLead = (names: readonly string[]) =>
@@ -111,7 +141,7 @@ function linesOf(
     },
     {
       workload: 'sleepers',
-      what: `imported leads/s, upload to mail accepted, up to ${held.leads.toLocaleString('en')}`,
+      what: `${asleep ? 'leads put to sleep/s' : 'imported leads/s, upload to mail accepted'}, up to ${held.leads.toLocaleString('en')}`,
       value: perSecond,
       unit: '/s',
       more: { cpuMsEach },

@@ -338,6 +338,8 @@ describe('the outbox', () => {
     };
     await expect(flushJournal(db, dying)).rejects.toThrow('has died');
     expect(await journalBacklog(db)).toMatchObject({ entries: 3 });
+    // What the file has and the database does not is its own, and waits to be written again.
+    expect(await noticeRestore(db, directory)).toBeNull();
     await file.close();
     const restarted = openJournalFile(directory);
     expect(await flushJournal(db, restarted)).toBe(3);

@@ -234,12 +234,12 @@ describe('while releases overlap', () => {
       expect([table, after[table]?.length]).toEqual([table, rows.length]);
   });
 
-  test('two processes that migrate at the same time: both succeed, and each migration was applied once', async () => {
+  test('processes that migrate at the same time: all succeed, and each migration was applied once', async () => {
     const { db, url } = await emptyDatabase();
     const outputs = await Promise.all([migrateProcess(url), migrateProcess(url), migrateProcess(url)]);
-    const applied = outputs.filter((output) => output.startsWith('Applied: '));
-    expect(applied).toEqual([`Applied: ${(await migrationFiles()).join(', ')}\n`]);
-    expect(outputs.filter((output) => output === 'The database is up to date.\n')).toHaveLength(2);
+    // Each migration is a transaction of its own, so they may share them.
+    const applied = outputs.flatMap((output) => /^Applied: (.+)\n$/.exec(output)?.[1]?.split(', ') ?? []);
+    expect(applied.sort()).toEqual(await migrationFiles());
     expect(await migrate(db)).toEqual([]);
   });
 });

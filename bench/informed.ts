@@ -1,0 +1,121 @@
+import { defineSearchAttributeKey } from '@temporalio/common';
+import { sql } from 'kysely';
+import { readConfig } from '../config';
+import { inTransaction } from '../db/client';
+import { enrollIn } from '../db/enrollments';
+import { hashAddress } from '../domain/address-hash';
+import { normaliseAddress } from '../domain/addresses';
+import { unlimited } from '../domain/limits';
+import {
+  CAMPAIGN_ID_ATTRIBUTE,
+  DOING_ATTRIBUTE,
+  JOURNEY_WORKFLOWS,
+  JOURNEYS_QUEUE,
+  journeyWorkflowId,
+  type LeadJourney,
+  routeOf,
+} from '../workflows/contract';
+import type { Bench } from './bench';
+import { inParallel, newAddress } from './shop';
+
+// Leads as they are two months after their information went out. Their rows are written here, since nobody can wait so long.
+
+const BATCH = 500;
+const TWO_MONTHS_MS = 60 * 24 * 60 * 60_000;
+
+export interface InformedLead {
+  id: string;
+  email: string;
+}
+
+/**
+ * Writes the rows of leads who wait for their first nudge. Their journeys are started by the reconcilers, as those of an import are,
+ * unless `started`: then whoever calls this starts them.
+ *
+ * @param dueAt when the nudge of each falls due, by their number from 0
+ */
+export async function enrollInformed(
+  { db, stack }: Pick<Bench, 'db' | 'stack'>,
+  campaignId: string,
+  options: { count: number; dueAt: (number: number) => Date; started?: boolean },
+): Promise<InformedLead[]> {
+  const { addressKeys } = readConfig(stack.settings);
+  const leads: InformedLead[] = [];
+  for (let from = 0; from < options.count; from += BATCH) {
+    const emails = Array.from({ length: Math.min(BATCH, options.count - from) }, newAddress);
+    const requestedAt = new Date(Date.now() - TWO_MONTHS_MS);
+    const requests = emails.map((email) => ({
+      hashes: hashAddress(normaliseAddress(email), addressKeys),
+      email,
+      name: 'Ana Ibáñez',
+      requestedAt,
+      consent: {
+        purpose: 'nudges' as const,
+        text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
+        capturedAt: requestedAt,
+        source: 'https://casabrava.example/cafetera',
+      },
+    }));
+    leads.push(
+      ...(await inTransaction(db, async (tx) => {
+        const results = await enrollIn(tx, requests, {
+          campaignId,
+          now: new Date(),
+          priority: 4,
+          via: 'bench',
+          asksInPerson: false,
+          timeFactor: 1,
+        });
+        const ids = results.flatMap((result) => ('enrollmentId' in result ? [result.enrollmentId] : []));
+        const due = ids.map((_, index) => options.dueAt(from + index));
+        await sql`
+          update enrollment e set step = 1, next_due_at = d.at, last_info_at = ${requestedAt},
+            started_at = case when ${options.started ?? false} then now() end
+          from unnest(${ids}::uuid[], ${due}::timestamptz[]) as d (id, at) where e.id = d.id`.execute(tx);
+        return ids.map((id, index) => ({ id, email: emails[index] ?? '' }));
+      })),
+    );
+  }
+  return leads;
+}
+
+const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
+const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
+
+/**
+ * Leads who sleep, without a mail for each: rows as above, with the message and the events that `like`, a lead of the same campaign who was sent the
+ * information, has; and journeys that begin as a run does whose wait was split, so that they sleep at once.
+ */
+export async function putToSleep(
+  bench: Bench,
+  campaignId: string,
+  { count, due, like }: { count: number; due: Date; like: string },
+): Promise<void> {
+  const { db, client, sizes } = bench;
+  const leads = await enrollInformed(bench, campaignId, { count, dueAt: () => due, started: true });
+  const ids = leads.map(({ id }) => id);
+  for (let from = 0; from < ids.length; from += BATCH) {
+    const some = ids.slice(from, from + BATCH);
+    await sql`
+      insert into message select (jsonb_populate_record(m, jsonb_build_object(
+        'enrollment_id', id, 'token', gen_random_uuid(), 'message_id', replace(m.message_id, ${like}, id::text)))).*
+      from message m cross join unnest(${some}::uuid[]) as id where m.enrollment_id = ${like}`.execute(db);
+    await sql`
+      insert into event (at, lead_id, enrollment_id, kind, step, detail)
+      select v.at, e.lead_id, e.id, v.kind, v.step, v.detail from event v cross join enrollment e
+      where v.enrollment_id = ${like} and v.kind <> 'enrolled' and e.id = any(${some}::uuid[])`.execute(db);
+  }
+  const touch = { step: 1, steps: 8, infoAgain: false, priority: 4, fairnessKey: 'correo.example' };
+  await inParallel(sizes.width, ids, async (enrollmentId) => {
+    await client.workflow.start<LeadJourney>(JOURNEY_WORKFLOWS.lead, {
+      workflowId: journeyWorkflowId(enrollmentId),
+      taskQueue: JOURNEYS_QUEUE,
+      args: [{ enrollmentId, step: 1, waitUntil: due.getTime(), route: routeOf(touch, unlimited()) }],
+      memo: { step: 1 },
+      typedSearchAttributes: [
+        { key: campaignIdAttribute, value: campaignId },
+        { key: doingAttribute, value: 'waiting' },
+      ],
+    });
+  });
+}
