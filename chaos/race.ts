@@ -32,7 +32,7 @@ import { ask } from './workload';
 const { values } = parseArgs({
   options: {
     stops: { type: 'string', default: '10000' },
-    /** Stops a second. */
+    /** Leads a second, and so mails that fall due, and stops. */
     rate: { type: 'string', default: '100' },
     /** A stop comes at most so many ms before or after its lead's mail falls due. */
     jitter: { type: 'string', default: '500' },
@@ -56,12 +56,16 @@ function positive(name: string, text: string): number {
 /** A few more leads than stops: those whose mail falls due at midnight are spread over the day after, and take no part. */
 const LEADS = Math.ceil(STOPS * 1.01) + 5;
 const DAY_MS = 24 * 60 * 60_000;
-/** A slow machine wakes no more leads than this in a second. All must have come to rest before the first mail of the race is due. */
-const SLOWEST_PER_SECOND = 8;
+/** A slow machine informs no more leads than this in a second. All must have come to rest before the first mail of the race is due. */
+const SLOWEST_PER_SECOND = 6;
 /** Leads who wait for their information at the same time. A crowd of thousands would only slow a small machine down. */
 const MOST_WAITING = 300;
-/** How long one planned day takes (ms). */
-const INTERVAL_MS = 30_000 + (LEADS / RATE) * 1_000 + (LEADS / SLOWEST_PER_SECOND) * 1_000;
+/** How long one planned day takes (ms): the next mail of each falls due that long after the information. */
+const INTERVAL_MS = 30_000 + (LEADS / Math.min(RATE, SLOWEST_PER_SECOND)) * 1_000;
+/** How long everything may take to come to rest after the last stop (ms). */
+const REST_MS = 10 * 60_000 + (STOPS / SLOWEST_PER_SECOND) * 1_000;
+/** Thousands who ask again every two seconds would keep an API that is too busy from ever getting on (ms). */
+const LONGEST_PAUSE_MS = 60_000;
 const AT_ONCE = 32;
 /** What is handed over late would be seen within this time (ms). */
 const AFTERMATH_MS = 20_000;
@@ -101,16 +105,16 @@ async function race(home: string): Promise<RaceRun> {
     });
     const { campaignId } = campaign;
     const outside = { apis, campaignId, signal };
-    say(`${LEADS} leads come in and are sent their information …`);
+    say(
+      `${LEADS} leads come in, ${RATE} a second at most, and are sent their information; so their next mails fall due.`,
+    );
     const leads = await enrollAll(outside, () => informedOf(db, campaignId));
-    say(`… and ask again, ${RATE} a second, so that their next mails fall due at that rate.`);
-    await paced(leads, RATE, async (lead) => void (await ask({ ...lead, name: 'Lead' }, outside)));
     const order = await racers(db, campaignId, leads);
     const firstDue = order[0]?.due ?? Date.now();
     say(`The first falls due in ${Math.round((firstDue - Date.now()) / 1000)} s; then ${STOPS} stops follow.`);
     const { stops, acked, lateMs, again } = await stopAll(apis, order);
     await sleep(AFTERMATH_MS, undefined, { signal });
-    const rest = { campaignId, horizonMs: -OVERDUE_MS, leftBehindMs: AFTERMATH_MS, withinMs: 10 * 60_000, signal };
+    const rest = { campaignId, horizonMs: -OVERDUE_MS, leftBehindMs: AFTERMATH_MS, withinMs: REST_MS, signal };
     const settled = await waitUntilSettled(db, rest);
     const ledger = await readLedger(db, campaignId);
     const facts: Facts = {
@@ -151,10 +155,11 @@ async function race(home: string): Promise<RaceRun> {
 
 type Outside = Parameters<typeof ask>[1];
 
-/** @returns the leads, once all of them were sent their information */
+/** So many a second, or as fast as they are sent their information. @returns the leads, once all of them were */
 async function enrollAll(outside: Outside, informed: () => Promise<number>): Promise<EnrolledLead[]> {
   const numbers = Array.from({ length: LEADS }, (_, index) => index + 1).values();
   const leads: EnrolledLead[] = [];
+  const beganAt = Date.now();
   let were = 0;
   const looking = (async () => {
     for (let told = Date.now(); were < LEADS; ) {
@@ -167,6 +172,7 @@ async function enrollAll(outside: Outside, informed: () => Promise<number>): Pro
   })();
   const lanes = Array.from({ length: AT_ONCE }, async () => {
     for (const number of numbers) {
+      await sleep(beganAt + (number / RATE) * 1000 - Date.now(), undefined, { signal: stopping.signal });
       while (number - were > MOST_WAITING) await sleep(100, undefined, { signal: stopping.signal });
       const email = `lead${String(number).padStart(6, '0')}@race.example`;
       const person = { email, name: 'Lead', timeZone: 'Europe/Madrid', agrees: true };
@@ -183,17 +189,6 @@ async function informedOf(db: Db, campaignId: string): Promise<number> {
   const { rows } = await sql<{ n: number }>`
     select count(*)::int as n from enrollment where campaign_id = ${campaignId} and step > 0`.execute(db);
   return rows[0]?.n ?? 0;
-}
-
-/** Does something for each, so many a second, whether what was begun before is done or not. */
-async function paced<T>(items: readonly T[], perSecond: number, work: (item: T) => Promise<void>): Promise<void> {
-  const beganAt = Date.now();
-  await Promise.all(
-    items.map(async (item, index) => {
-      await sleep(beganAt + (index / perSecond) * 1000 - Date.now(), undefined, { signal: stopping.signal });
-      await work(item);
-    }),
-  );
 }
 
 /** Those who take part, in the order in which their mail falls due. */
@@ -230,7 +225,11 @@ async function stopAll(apis: Apis, order: readonly { lead: EnrolledLead; due: nu
     plan.map(async ({ lead, kind, at }) => {
       await sleep(at - Date.now(), undefined, { signal });
       lateMs.push(Date.now() - at);
-      const stopped = await stopLead(apis, kind, lead, { signal });
+      const stopped = await stopLead(apis, kind, lead, {
+        patienceMs: REST_MS,
+        longestPauseMs: LONGEST_PAUSE_MS,
+        signal,
+      });
       if (stopped === null) throw new Error(`a ${kind} was refused`);
       stops.push(stopped.stop);
       if (stopped.answer.tries > 1) again += 1;

@@ -24,7 +24,7 @@ export async function stopLead(
   apis: Apis,
   kind: StopKind,
   person: Person,
-  options: Pick<CallOptions, 'patienceMs' | 'signal'> = {},
+  options: Pick<CallOptions, 'patienceMs' | 'longestPauseMs' | 'signal'> = {},
 ): Promise<{ stop: AcknowledgedStop; answer: Answer<Stopped> } | null> {
   const { enrollmentId } = person;
   const answer = await call<Stopped>(apis, ...requestOf(kind, person, options));
@@ -47,7 +47,7 @@ export async function stopLead(
 function requestOf(
   kind: StopKind,
   { email, enrollmentId, leadId }: Person,
-  options: Pick<CallOptions, 'patienceMs' | 'signal'>,
+  options: Pick<CallOptions, 'patienceMs' | 'longestPauseMs' | 'signal'>,
 ): [path: string, options: CallOptions] {
   switch (kind) {
     case 'purchase': {

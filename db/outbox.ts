@@ -7,6 +7,9 @@ import type { Db } from './client';
 // it there. A lease keeps two reconcilers from doing the same work; it is not needed for correctness, since starting
 // and signalling twice is harmless, and it holds no lock while Temporal is being called.
 
+/** Whoever tells Temporal something is done well within this time (ms); if not, they have died and another may. */
+export const LEASE_MS = 30_000;
+
 export interface StartableJourney {
   enrollmentId: string;
   /** `lead` where it is left out. */
@@ -89,15 +92,18 @@ export async function leaseSignals(db: Db, limit: number, leaseMs: number): Prom
   return result.rows;
 }
 
-/** What an enrollment's workflow has not been told yet; null when it knows all. */
-export async function pendingSignal(db: Db, enrollmentId: string): Promise<PendingSignal | null> {
-  const row = await db
-    .selectFrom('enrollment')
-    .select(['id as enrollmentId', 'journey', 'outcome', 'signal_at as signalAt'])
-    .where('id', '=', enrollmentId)
-    .where('signal_at', 'is not', null)
-    .executeTakeFirst();
-  return row === undefined || row.signalAt === null ? null : { ...row, signalAt: row.signalAt };
+/**
+ * What an enrollment's workflow has not been told yet, leased to the caller as by `leaseSignals` with the same `leaseMs`; null when it
+ * knows all, or when somebody else has leased it since the change, and is about to tell it.
+ */
+export async function leaseSignal(db: Db, enrollmentId: string, leaseMs: number): Promise<PendingSignal | null> {
+  const result = await sql<PendingSignal>`
+    update enrollment e set leased_until = now() + ${leaseMs} * interval '1 millisecond'
+    where e.id = ${enrollmentId} and e.signal_at is not null
+      and (e.leased_until is null or e.leased_until < now()
+           or e.leased_until - ${leaseMs} * interval '1 millisecond' < e.signal_at)
+    returning e.id as "enrollmentId", e.journey, e.outcome, e.signal_at as "signalAt"`.execute(db);
+  return result.rows[0] ?? null;
 }
 
 /** The stamp of a change that a workflow must be told of; always a new one, whatever the clocks of other processes say. */

@@ -5,10 +5,11 @@ import { markRequestsTold, pendingRequest } from '../db/confirmation-outbox';
 import { markImportsStarted } from '../db/imports';
 import { currentLimits, readLimits } from '../db/limits';
 import {
+  LEASE_MS,
+  leaseSignal,
   markSignalled,
   markStarted,
   type PendingSignal,
-  pendingSignal,
   type StartableJourney,
   startableJourney,
   unstartedJourney,
@@ -260,7 +261,7 @@ export function createJourneys(client: Client, db: Db, log: Log): Journeys {
     tell: (ids) => {
       for (const id of ids) {
         inTurn(tellings, 'tell', id, async () => {
-          const signal = await pendingSignal(db, id);
+          const signal = await leaseSignal(db, id, LEASE_MS);
           if (signal === null) return;
           await signalJourney(client, signal);
           await signalled(signal);

@@ -11,7 +11,7 @@ import { deleteOrphanChunks, leaseImports, markImportsStarted } from '../db/impo
 import { dropJournal, type Journal } from '../db/journal';
 import { settleLeftBehind } from '../db/ledger';
 import { currentLimits } from '../db/limits';
-import { leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
+import { LEASE_MS, leaseOverdue, leaseSignals, leaseUnstarted, markSignalled, markStarted } from '../db/outbox';
 import { closeUnconfirmedRequests } from '../db/own-page';
 import { enforceRetention, type RetentionSettings } from '../db/retention';
 import { forgetSessions } from '../db/staff-sessions';
@@ -52,7 +52,10 @@ export interface ReconcilerOptions {
   retention?: RetentionSettings;
 }
 
-const BATCH = 500;
+/** So few that a slow server takes them within a lease, and that what comes after them in a round waits for seconds only. */
+const BATCH = 50;
+/** More, since each look passes whoever is late and was looked after already. */
+const WATCH_BATCH = 200;
 /**
  * The watchdog looks this often, as a part of the time that it leaves everybody anyway: of many who are late together, and
  * wait for their turn, every look passes all that it has looked after already.
@@ -63,8 +66,6 @@ const WATCH_EVERY = 1 / 30;
  * it for something waits behind them (promise P8).
  */
 const CONCURRENCY = 6;
-/** A batch is done well within this time (ms); if not, its reconciler has died and another may take it. */
-const LEASE_MS = 30_000;
 /** How often the leavings of uploads that broke off are looked for, and how old they must be (ms): no upload takes so long. */
 const TIDY_EVERY_MS = 60 * 60_000;
 const ORPHAN_MS = 24 * 60 * 60_000;
@@ -114,10 +115,10 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
       const watch = begun - watched >= WATCH_EVERY * graceOf(options);
       const round = await reconcileOnce(options, watch);
       // As long as there are more, each round looks after some.
-      if (watch && round.watched < BATCH) watched = begun;
+      if (watch && round.watched < WATCH_BATCH) watched = begun;
       reconcilerRounds.publish({ ms: Date.now() - begun, done: round });
       options.onRound?.();
-      busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= BATCH;
+      busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= WATCH_BATCH;
       if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
       await keepLimits(options.client, options.db, log, applied);
       // In a demonstration, where months are minutes, so much more often.
@@ -225,7 +226,7 @@ export async function reconcileOnce(options: ReconcilerOptions, watch = true): P
   const leftBehind = await settleLeftBehind(db, new Date(Date.now() - ATTEMPT_OVER_MS), new Date());
   if (leftBehind > 0) log.warn({ count: leftBehind }, 'messages whose attempt died after the gate are unknown');
 
-  const overdue = watch ? await leaseOverdue(db, graceMs, BATCH, watchAgainMs) : [];
+  const overdue = watch ? await leaseOverdue(db, graceMs, WATCH_BATCH, watchAgainMs) : [];
   const watched = await each(overdue, failures, (journey) => lookAfter(client, db, journey, log));
 
   const waiting = await leaseImports(db, BATCH, LEASE_MS, graceMs);

@@ -65,7 +65,8 @@ export const herd: Workload = {
           unit: '/s in 10 s',
           rounds: tens,
           budget: `≤ ${sizes.herdRate}/s`,
-          met: Math.max(...tens) <= sizes.herdRate * 1.01,
+          // One more: a mail may leave at the very beginning of ten seconds, and another at their end.
+          met: Math.max(...tens) * 10 <= sizes.herdRate * 10 * 1.01 + 1,
           more: {
             perSecond: { min: Math.min(...seconds), median: median(seconds), max: Math.max(...seconds) },
             seconds: seconds.length,

@@ -3,11 +3,11 @@ import { CompiledQuery, sql } from 'kysely';
 import type { Db } from '../../db/client';
 import {
   leaseOverdue,
+  leaseSignal,
   leaseSignals,
   leaseUnstarted,
   markSignalled,
   markStarted,
-  pendingSignal,
   startableJourney,
   unstartedJourney,
 } from '../../db/outbox';
@@ -136,7 +136,7 @@ describe('P4 what is to be told', () => {
     const [stopped, woken] = subjects as [Subject, Subject];
     await stopAll([stopped]);
     await pauseEnrollment(db, woken.enrollmentId, new Date());
-    expect(await pendingSignal(db, woken.enrollmentId)).toBeNull();
+    expect(await leaseSignal(db, woken.enrollmentId, MINUTE)).toBeNull();
     await resumeEnrollment(db, woken.enrollmentId, new Date());
     const signals = await leaseSignals(db, 10, MINUTE);
     expect(Object.fromEntries(signals.map((signal) => [signal.enrollmentId, signal.outcome]))).toEqual({
@@ -144,7 +144,7 @@ describe('P4 what is to be told', () => {
       [woken.enrollmentId]: null,
     });
     await markSignalled(db, signals);
-    expect(await pendingSignal(db, stopped.enrollmentId)).toBeNull();
+    expect(await leaseSignal(db, stopped.enrollmentId, MINUTE)).toBeNull();
     expect(await leaseSignals(db, 10, MINUTE)).toEqual([]);
   });
 
@@ -160,8 +160,29 @@ describe('P4 what is to be told', () => {
     const wake = await leaseSignals(db, 10, MINUTE);
     await stopAll(subjects, new Date(now.getTime() + skew));
     await markSignalled(db, wake);
-    expect(await pendingSignal(db, enrollmentId)).toMatchObject({ outcome: 'replied' });
     expect(await leaseSignals(db, 10, MINUTE)).toMatchObject([{ enrollmentId, outcome: 'replied' }]);
+  });
+
+  test('whoever recorded a stop tells it, or a reconciler does, but not both', async () => {
+    const subjects = await seed(db, 2, { startedAt: started });
+    const [mine, theirs] = subjects as [Subject, Subject];
+    await stopAll(subjects);
+    expect(await leaseSignal(db, mine.enrollmentId, MINUTE)).toMatchObject({ outcome: 'replied' });
+    expect(idsOf(await leaseSignals(db, 10, MINUTE))).toEqual([theirs.enrollmentId]);
+    expect(await leaseSignal(db, theirs.enrollmentId, MINUTE)).toBeNull();
+    // Whoever leased it has died.
+    await sql`update enrollment set leased_until = now() - interval '1 second'`.execute(db);
+    expect(await leaseSignal(db, theirs.enrollmentId, MINUTE)).toMatchObject({ outcome: 'replied' });
+    expect(idsOf(await leaseSignals(db, 10, MINUTE))).toEqual([mine.enrollmentId]);
+  });
+
+  test('a stop waits for nobody who has leased an earlier wake', async () => {
+    const subjects = await seed(db, 1, { startedAt: started });
+    const [{ enrollmentId }] = subjects as [Subject];
+    await resumeEnrollment(db, enrollmentId, new Date());
+    expect(await leaseSignals(db, 10, MINUTE)).toMatchObject([{ enrollmentId, outcome: null }]);
+    await stopAll(subjects, new Date(Date.now() + 1_000));
+    expect(await leaseSignal(db, enrollmentId, MINUTE)).toMatchObject({ outcome: 'replied' });
   });
 });
 
