@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -74,6 +75,8 @@ const OVERDUE_MS = 10_000;
 
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const stopping = new AbortController();
+// Thousands of waits listen to it.
+setMaxListeners(0, stopping.signal);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort());
 
 async function race(home: string): Promise<RaceRun> {
