@@ -1,4 +1,3 @@
-import { defineSearchAttributeKey } from '@temporalio/common';
 import { sql } from 'kysely';
 import { readConfig } from '../config';
 import { inTransaction } from '../db/client';
@@ -7,8 +6,8 @@ import { hashAddress } from '../domain/address-hash';
 import { normaliseAddress } from '../domain/addresses';
 import { unlimited } from '../domain/limits';
 import {
-  CAMPAIGN_ID_ATTRIBUTE,
-  DOING_ATTRIBUTE,
+  campaignIdAttribute,
+  doingAttribute,
   JOURNEY_WORKFLOWS,
   JOURNEYS_QUEUE,
   journeyWorkflowId,
@@ -16,7 +15,7 @@ import {
   routeOf,
 } from '../workflows/contract';
 import type { Bench } from './bench';
-import { inParallel, newAddress } from './shop';
+import { CONSENT_SOURCE, CONSENT_TEXT, inParallel, newAddress } from './shop';
 
 // Leads as they are two months after their information went out. Their rows are written here, since nobody can wait so long.
 
@@ -51,9 +50,9 @@ export async function enrollInformed(
       requestedAt,
       consent: {
         purpose: 'nudges' as const,
-        text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
+        text: CONSENT_TEXT,
         capturedAt: requestedAt,
-        source: 'https://casabrava.example/cafetera',
+        source: CONSENT_SOURCE,
       },
     }));
     leads.push(
@@ -78,9 +77,6 @@ export async function enrollInformed(
   }
   return leads;
 }
-
-const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
-const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
 
 /**
  * Leads who sleep, without a mail for each: rows as above, with the message and the events that `like`, a lead of the same campaign who was sent the

@@ -24,6 +24,7 @@ import { freePort } from '../stack/ports';
 import { startPostgres } from '../stack/postgres';
 import type { SendStepResult } from '../workflows/contract';
 import { median, range } from './numbers';
+import { CONSENT_SOURCE, CONSENT_TEXT } from './shop';
 import { startSink } from './sink';
 
 // How fast one process sends: ours, with the whole ledger and a DKIM signature, beside nodemailer's pool, over the same
@@ -274,9 +275,9 @@ async function enrollMany(db: Db, campaignId: string, count: number): Promise<st
         requestedAt: new Date(),
         consent: {
           purpose: 'nudges' as const,
-          text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
+          text: CONSENT_TEXT,
           capturedAt: new Date(),
-          source: 'https://casabrava.example/cafetera',
+          source: CONSENT_SOURCE,
         },
       };
     });

@@ -79,15 +79,19 @@ export function newAddress(): string {
   return `lead-${number}@correo-${number % 997}.example`;
 }
 
+/** What leads agree to, and where. */
+export const CONSENT_TEXT = 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.';
+export const CONSENT_SOURCE = 'https://casabrava.example/cafetera';
+
 /** A request for information, with consent to nudges, as a form sends it. */
 export function leadRequest(email: string): object {
   return {
     lead: { email, name: 'Ana Ibáñez', locale: 'es', timeZone: 'Europe/Madrid' },
     consent: {
       purpose: 'nudges',
-      text: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
+      text: CONSENT_TEXT,
       capturedAt: new Date().toISOString(),
-      source: 'https://casabrava.example/cafetera',
+      source: CONSENT_SOURCE,
     },
   };
 }
@@ -109,8 +113,8 @@ export async function importLeads(
   const { csv, addresses } = leadsFile(rows);
   const query = new URLSearchParams({
     purpose: 'nudges',
-    consentText: 'Sí, escríbanme hasta siete veces en dos años sobre la cafetera.',
-    source: 'https://casabrava.example/cafetera',
+    consentText: CONSENT_TEXT,
+    source: CONSENT_SOURCE,
   });
   const start = performance.now();
   const { importId } = (await shop.upload(`/v1/campaigns/${campaignId}/imports?${query}`, csv)).body as {

@@ -1,8 +1,7 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { defineSearchAttributeKey } from '@temporalio/common';
 import type { PendingRequest } from '../db/confirmation-outbox';
 import {
-  CAMPAIGN_ID_ATTRIBUTE,
+  campaignIdAttribute,
   confirmedSignal,
   type DoubleOptIn,
   doubleOptInWorkflowId,
@@ -10,8 +9,6 @@ import {
   withdrawnSignal,
 } from '../workflows/contract';
 import { call } from './client';
-
-const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
 
 /**
  * Makes the engine agree with the row of a request: starts its workflow while it waits, tells it once it has ended. Where it

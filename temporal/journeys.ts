@@ -1,5 +1,5 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { defineSearchAttributeKey, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Db } from '../db/client';
 import { markRequestsTold, pendingRequest } from '../db/confirmation-outbox';
 import { markImportsStarted } from '../db/imports';
@@ -22,9 +22,9 @@ import type { JourneyKind } from '../domain/journeys';
 import { type SendingLimits, unlimited } from '../domain/limits';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import {
-  CAMPAIGN_ID_ATTRIBUTE,
-  DOING_ATTRIBUTE,
+  campaignIdAttribute,
   type Doing,
+  doingAttribute,
   importWorkflowId,
   JOURNEY_WORKFLOWS,
   JOURNEYS_QUEUE,
@@ -71,9 +71,6 @@ export interface Journeys {
   /** Resolves when everything that was asked so far is done or left to the reconciler. */
   settled(): Promise<void>;
 }
-
-const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
-const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
 
 const ENDS_WHEN: Record<JourneyKind, string> = {
   lead: 'the lead buys, replies or unsubscribes',

@@ -1,3 +1,4 @@
+import { defineSearchAttributeKey } from '@temporalio/common';
 import { defineQuery, defineSignal } from '@temporalio/workflow';
 import type { RequestEnd } from '../domain/confirmation';
 import type { JourneyKind } from '../domain/journeys';
@@ -62,6 +63,11 @@ export const ATTRIBUTE_TYPES = {
   [DOING_ATTRIBUTE]: 'Keyword',
   [UNKNOWN_ATTRIBUTE]: 'Bool',
 } as const;
+
+export const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
+export const outcomeAttribute = defineSearchAttributeKey(OUTCOME_ATTRIBUTE, 'KEYWORD');
+export const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
+export const unknownAttribute = defineSearchAttributeKey(UNKNOWN_ATTRIBUTE, 'BOOL');
 
 /** Input of `leadJourney` and `buyerJourney`, and all of its state: a run is one touch, and hands this to the next. */
 export interface JourneyInput {

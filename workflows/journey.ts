@@ -1,4 +1,4 @@
-import { defineSearchAttributeKey, type SearchAttributeUpdatePair } from '@temporalio/common';
+import type { SearchAttributeUpdatePair } from '@temporalio/common';
 import {
   CancellationScope,
   condition,
@@ -15,28 +15,23 @@ import {
 import type { Activities } from '../activities';
 import type { Outcome } from '../domain/outcomes';
 import {
-  CAMPAIGN_ID_ATTRIBUTE,
-  DOING_ATTRIBUTE,
+  campaignIdAttribute,
   type Doing,
+  doingAttribute,
   JOURNEYS_QUEUE,
   type JourneyInput,
   type JourneyProgress,
   type JourneyResult,
-  OUTCOME_ATTRIBUTE,
+  outcomeAttribute,
   progressQuery,
   type SendStepResult,
   stopSignal,
-  UNKNOWN_ATTRIBUTE,
+  unknownAttribute,
   wakeSignal,
 } from './contract';
 
 /** No run waits longer than this, so no line of this file must stay compatible for longer than one such wait. */
 const LONGEST_WAIT_MS = 90 * 24 * 60 * 60 * 1000;
-
-const campaignIdAttribute = defineSearchAttributeKey(CAMPAIGN_ID_ATTRIBUTE, 'KEYWORD');
-const outcomeAttribute = defineSearchAttributeKey(OUTCOME_ATTRIBUTE, 'KEYWORD');
-const doingAttribute = defineSearchAttributeKey(DOING_ATTRIBUTE, 'KEYWORD');
-const unknownAttribute = defineSearchAttributeKey(UNKNOWN_ATTRIBUTE, 'BOOL');
 
 const { conclude } = proxyActivities<Activities>({
   taskQueue: JOURNEYS_QUEUE,
