@@ -149,6 +149,8 @@ async function race(home: string): Promise<RaceRun> {
       audit: audit(facts),
     };
   } finally {
+    // Where something has failed, thousands still wait for their moment.
+    stopping.abort();
     await db.destroy();
     await client.connection.close();
     await cluster.stop();

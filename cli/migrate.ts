@@ -15,7 +15,11 @@ const LOCK_MS = 3_000;
 export async function migrateDatabase(url: string): Promise<string[]> {
   const db = createDb({ url, maxConnections: 2, statementMs: 0, lockMs: LOCK_MS, onError: () => {} });
   try {
-    return await migrate(db);
+    let told = false;
+    return await migrate(db, undefined, () => {
+      if (!told) console.error('Waiting for a table that a long transaction or another migration holds …');
+      told = true;
+    });
   } finally {
     await db.destroy();
   }

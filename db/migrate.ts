@@ -30,10 +30,11 @@ const PATIENCE_MS = 15 * 60_000;
  * again for a quarter of an hour: while it waits, everybody else waits behind it.
  *
  * @param upTo the name of the last migration to apply, for the schema of a former release; all of them when left out
+ * @param onWait told of each try that got no lock
  * @returns the names of the migrations that were applied
  * @throws what Postgres said of the first that failed; everything before it stays applied, and nothing of it
  */
-export async function migrate(db: Db, upTo?: string): Promise<string[]> {
+export async function migrate(db: Db, upTo?: string, onWait: () => void = () => {}): Promise<string[]> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
   const applied: string[] = [];
   for (const giveUpAt = Date.now() + PATIENCE_MS; ; ) {
@@ -45,6 +46,7 @@ export async function migrate(db: Db, upTo?: string): Promise<string[]> {
       continue;
     }
     if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE || Date.now() > giveUpAt) throw error;
+    onWait();
     await sleep(AGAIN_MS);
   }
 }

@@ -17,16 +17,18 @@ test('a lock that somebody holds is waited for in short tries, between which oth
   await migrate(db, '0003-people');
   const impatient = createDb({ url: database.url, maxConnections: 2, lockMs: 200, onError: () => {} });
   try {
+    let waits = 0;
     let migrating: Promise<string[]> | undefined;
     await db.transaction().execute(async (tx) => {
       await sql`lock table enrollment in access share mode`.execute(tx);
-      migrating = migrate(impatient);
+      migrating = migrate(impatient, undefined, () => waits++);
       // Well past the first try. Whoever comes behind a try goes on when it is over.
       await sleep(500);
       await sql`select from enrollment`.execute(db);
       expect(await isMigrated(db)).toBe(false);
     });
     expect(await migrating).toEqual(['0004-campaign-migrations', '0005-figures', '0006-journal-state']);
+    expect(waits).toBeGreaterThan(0);
     expect(await isMigrated(db)).toBe(true);
   } finally {
     await impatient.destroy();
