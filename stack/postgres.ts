@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { endChild, spawnLeashed } from './leash';
 import { freePort } from './ports';
-import { closeServerLog, lastLinesOf, openServerLog } from './server-log';
+import { closeServerLog, endOfServerLog, lastLinesOf, openServerLog } from './server-log';
 import { type OnProgress, run } from './tool-cache';
 
 /** How to start the embedded Postgres. */
@@ -77,6 +77,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   }
 
   const outputFd = openServerLog(logFile);
+  const logStart = endOfServerLog(outputFd);
   const args = ['-D', data, '-p', String(port), ...LOOPBACK_ONLY];
   if (fast) args.push(...FAST.flatMap((setting) => ['-c', setting]));
   if (options.maxConnections !== undefined) args.push('-c', `max_connections=${options.maxConnections}`);
@@ -107,7 +108,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
     await createDatabaseWhenUp(urlOf('postgres'), () => ended);
   } catch (error) {
     await stop();
-    throw new Error(`Postgres did not start (${(error as Error).message})\n${lastLinesOf(logFile)}`);
+    throw new Error(`Postgres did not start (${(error as Error).message})\n${lastLinesOf(logFile, logStart)}`);
   }
   if (child.pid === undefined || ended !== undefined) throw new Error(`Postgres ended at once with ${ended}`);
   started = true;

@@ -6,7 +6,7 @@ import { Connection } from '@temporalio/client';
 import { endChild, isRunning, spawnLeashed } from './leash';
 import type { OnExit, RunningProcess } from './member';
 import { killTree } from './process-tree';
-import { closeServerLog, lastLinesOf, openServerLog } from './server-log';
+import { closeServerLog, endOfServerLog, lastLinesOf, openServerLog } from './server-log';
 import { parseObject } from './whole-file';
 
 /** What a Temporal server consists of, each a process of its own; docker-compose.yml runs the same. */
@@ -118,6 +118,7 @@ export interface RoleOptions {
 export async function startRole(options: RoleOptions): Promise<RunningProcess> {
   const { server, role, configDir, logFile, env, onExit, signal: givenUp } = options;
   const outputFd = openServerLog(logFile);
+  const logStart = endOfServerLog(outputFd);
   const child = spawnLeashed({
     command: server,
     args: ['--root', configDir, '--config', '.', '--env', CONFIG_NAME, '--allow-no-auth', 'start', '--service', role],
@@ -142,7 +143,7 @@ export async function startRole(options: RoleOptions): Promise<RunningProcess> {
       await stop();
       if (givenUp.aborted) throw new Error('the start was given up');
       const why = ended === undefined ? 'no answer' : `ended with ${ended}`;
-      throw new Error(`Temporal's ${role} did not start (${why})\n${withoutStacks(lastLinesOf(logFile))}`);
+      throw new Error(`Temporal's ${role} did not start (${why})\n${withoutStacks(lastLinesOf(logFile, logStart))}`);
     }
     await sleep(100);
   }

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endChild, isRunning, spawnLeashed } from './leash';
 import { freePort } from './ports';
-import { closeServerLog, lastLines, lastLinesOf, openServerLog } from './server-log';
+import { closeServerLog, endOfServerLog, lastLines, lastLinesOf, openServerLog } from './server-log';
 import { run } from './tool-cache';
 
 /** How to start the Temporal dev server. */
@@ -38,6 +38,14 @@ export interface TemporalServer {
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 15_000;
+/**
+ * How often a server is started that ends of itself while it comes up. The CLI gives its inner services ports that are free
+ * at that moment; another process may take one of them first (seen once in 300 starts beside a busy machine).
+ */
+const STARTS = 3;
+/** What a Go program exits with that was ended by a panic; an error that the CLI can name ends it with 1. */
+const CRASHED = 'code 2';
+const PORT_TAKEN = 'address already in use';
 
 /**
  * What the engine needs for the limits of the mail queues: fairness keys, and one partition for each queue, because a key's
@@ -53,12 +61,26 @@ const DYNAMIC_CONFIG = [
 /** Calls to the server are about this server, whatever a person's own CLI profile says. */
 const OWN_CONFIG_ONLY = ['--disable-config-file', '--disable-config-env', '--color', 'never'];
 
+/** The server ended while it came up, of something that another start may not meet. */
+class BadLuck extends Error {}
+
 /**
  * Starts `temporal server start-dev` on loopback, waits until it answers and knows its `default` namespace, and sets how long
- * that keeps closed workflows (30 days unless told otherwise). The server ends with this process, however that ends.
+ * that keeps closed workflows (30 days unless told otherwise). The server ends with this process, however that ends. One that
+ * crashes while it comes up, or finds a port taken that was free, is started again, twice at most.
  * Throws when the port is taken or the server does not come up, with its last log lines.
  */
 export async function startTemporal(options: TemporalServerOptions): Promise<TemporalServer> {
+  for (let start = 1; ; start++) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      if (!(error instanceof BadLuck) || start === STARTS) throw error;
+    }
+  }
+}
+
+async function startOnce(options: TemporalServerOptions): Promise<TemporalServer> {
   const { cli, dbFile, port, uiPort, logFile, namespaceRetention = '30d', onExit } = options;
   if ((await freePort(port)) !== port) throw new Error(`Port ${port} for the Temporal server is already in use`);
   if (dbFile !== undefined) mkdirSync(dirname(dbFile), { recursive: true });
@@ -70,6 +92,7 @@ export async function startTemporal(options: TemporalServerOptions): Promise<Tem
   for (const value of DYNAMIC_CONFIG) args.push('--dynamic-config-value', value);
 
   const outputFd = logFile === undefined ? undefined : openServerLog(logFile);
+  const logStart = outputFd === undefined ? 0 : endOfServerLog(outputFd);
   const child = spawnLeashed({
     command: cli,
     args,
@@ -121,10 +144,11 @@ export async function startTemporal(options: TemporalServerOptions): Promise<Tem
     }
     if (ended !== undefined || Date.now() > deadline) {
       await stop();
-      const log = logFile === undefined ? lastLines(output) : lastLinesOf(logFile);
-      throw new Error(
-        `The Temporal server did not start (${ended === undefined ? reason : `ended with ${ended}`})\n${log}`,
-      );
+      const log = logFile === undefined ? lastLines(output) : lastLinesOf(logFile, logStart);
+      const message = `The Temporal server did not start (${ended === undefined ? reason : `ended with ${ended}`})\n${log}`;
+      throw ended === CRASHED || (ended !== undefined && log.includes(PORT_TAKEN))
+        ? new BadLuck(message)
+        : new Error(message);
     }
     await sleep(100);
   }

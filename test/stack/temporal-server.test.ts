@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../stack/ports';
@@ -80,6 +80,51 @@ test('serves the UI when it is given a port, keeps its queue limits, and reports
   process.kill(pid, 'SIGKILL');
   await until('the exit is reported', () => exits.length > 0);
   expect(exits).toEqual(['SIGKILL']);
+});
+
+/** A CLI whose server ends while it comes up, so many times; then it is the real one. */
+async function failing(times: number, saying: string, code: number): Promise<string> {
+  const path = join(dir, 'temporal-failing');
+  const starts = join(dir, 'starts');
+  const words = join(dir, 'words');
+  await writeFile(words, saying);
+  const script = `#!/bin/sh
+[ "$1" = server ] || exec '${cli}' "$@"
+echo start >>'${starts}'
+[ "$(wc -l <'${starts}')" -gt ${times} ] && exec '${cli}' "$@"
+cat '${words}' >&2
+exit ${code}
+`;
+  await writeFile(path, script, { mode: 0o700 });
+  return path;
+}
+
+const CRASH = 'panic: invalid memory address\n\ngoroutine 1 [running]:\na()\n\t1\nb()\n\t2\nmain.main()\n';
+const TAKEN = 'msg="failed listening for HTTP API on 127.0.0.1:44383: listen tcp: bind: address already in use"\n';
+
+test.each([
+  ['crashes', CRASH, 2],
+  ['finds a port taken', TAKEN, 1],
+])('is started again when it %s while it comes up', async (_what, saying, code) => {
+  const logFile = join(dir, 'temporal.log');
+  server = await startTemporal({ cli: await failing(2, saying, code), port: await freePort(), logFile });
+  expect(await readFile(join(dir, 'starts'), 'utf8')).toBe('start\n'.repeat(3));
+});
+
+test('is given up when it crashes again and again, with what it died of this time', async () => {
+  const logFile = join(dir, 'temporal.log');
+  await writeFile(logFile, 'panic: of another year\n');
+  const start = startTemporal({ cli: await failing(100, CRASH, 2), port: await freePort(), logFile });
+  await expect(start).rejects.toThrow(/ended with code 2\)\npanic: invalid memory address\n/);
+  expect(await readFile(join(dir, 'starts'), 'utf8')).toBe('start\n'.repeat(3));
+});
+
+test('is not started again for an error that it names', async () => {
+  const logFile = join(dir, 'temporal.log');
+  await writeFile(logFile, TAKEN);
+  const start = startTemporal({ cli: await failing(100, 'msg="no such file"\n', 1), port: await freePort(), logFile });
+  await expect(start).rejects.toThrow('The Temporal server did not start (ended with code 1)\nmsg="no such file"');
+  expect(await readFile(join(dir, 'starts'), 'utf8')).toBe('start\n');
 });
 
 test('says why it does not start', async () => {
