@@ -15,7 +15,8 @@ import {
   routeOf,
 } from '../workflows/contract';
 import type { Bench } from './bench';
-import { CONSENT_SOURCE, CONSENT_TEXT, inParallel, newAddress } from './shop';
+import { acceptedOf, until } from './ledger';
+import { CONSENT_SOURCE, CONSENT_TEXT, importLeads, inParallel, newAddress } from './shop';
 
 // Leads as they are two months after their information went out. Their rows are written here, since nobody can wait so long.
 
@@ -27,16 +28,11 @@ export interface InformedLead {
   email: string;
 }
 
-/**
- * Writes the rows of leads who wait for their first nudge. Their journeys are started by the reconcilers, as those of an import are,
- * unless `started`: then whoever calls this starts them.
- *
- * @param dueAt when the nudge of each falls due, by their number from 0
- */
-export async function enrollInformed(
+/** Writes the rows of leads who wait for their first nudge, and whose journeys whoever calls this starts. */
+async function enrollInformed(
   { db, stack }: Pick<Bench, 'db' | 'stack'>,
   campaignId: string,
-  options: { count: number; dueAt: (number: number) => Date; started?: boolean },
+  options: { count: number; dueAt: (number: number) => Date },
 ): Promise<InformedLead[]> {
   const { addressKeys } = readConfig(stack.settings);
   const leads: InformedLead[] = [];
@@ -69,7 +65,7 @@ export async function enrollInformed(
         const due = ids.map((_, index) => options.dueAt(from + index));
         await sql`
           update enrollment e set step = 1, next_due_at = d.at, last_info_at = ${requestedAt},
-            started_at = case when ${options.started ?? false} then now() end
+            started_at = now()
           from unnest(${ids}::uuid[], ${due}::timestamptz[]) as d (id, at) where e.id = d.id`.execute(tx);
         return ids.map((id, index) => ({ id, email: emails[index] ?? '' }));
       })),
@@ -78,17 +74,36 @@ export async function enrollInformed(
   return leads;
 }
 
+/** Imports one lead, waits until the information was sent to it, and gives its enrollment's id. */
+export async function informOne({ shop, db }: Pick<Bench, 'shop' | 'db'>, campaignId: string): Promise<string> {
+  const already = await acceptedOf(db, campaignId);
+  await importLeads(shop, campaignId, 1);
+  await until(already + 1, () => acceptedOf(db, campaignId), { everyMs: 1_000, patienceMs: 120_000 });
+  const { id } = await db
+    .selectFrom('enrollment')
+    .select('id')
+    .where('campaign_id', '=', campaignId)
+    .orderBy('enrolled_at', 'desc')
+    .limit(1)
+    .executeTakeFirstOrThrow();
+  return id;
+}
+
 /**
- * Leads who sleep, without a mail for each: rows as above, with the message and the events that `like`, a lead of the same campaign who was sent the
- * information, has; and journeys that begin as a run does whose wait was split, so that they sleep at once.
+ * Leads who sleep until their first nudge, without a mail for each: rows as above, with the message and the events that `like`, a
+ * lead of the same campaign who was sent the information, has; and journeys that begin as a run does whose wait was split, so that they
+ * sleep at once.
+ *
+ * @param dueAt when the nudge of each falls due, by their number from 0
+ * @returns the leads, in that order
  */
 export async function putToSleep(
   bench: Bench,
   campaignId: string,
-  { count, due, like }: { count: number; due: Date; like: string },
-): Promise<void> {
+  { count, dueAt, like }: { count: number; dueAt: (number: number) => Date; like: string },
+): Promise<InformedLead[]> {
   const { db, client, sizes } = bench;
-  const leads = await enrollInformed(bench, campaignId, { count, dueAt: () => due, started: true });
+  const leads = await enrollInformed(bench, campaignId, { count, dueAt });
   const ids = leads.map(({ id }) => id);
   for (let from = 0; from < ids.length; from += BATCH) {
     const some = ids.slice(from, from + BATCH);
@@ -102,11 +117,11 @@ export async function putToSleep(
       where v.enrollment_id = ${like} and v.kind <> 'enrolled' and e.id = any(${some}::uuid[])`.execute(db);
   }
   const touch = { step: 1, steps: 8, infoAgain: false, priority: 4, fairnessKey: 'correo.example' };
-  await inParallel(sizes.width, ids, async (enrollmentId) => {
+  await inParallel(sizes.width, [...ids.entries()], async ([number, enrollmentId]) => {
     await client.workflow.start<LeadJourney>(JOURNEY_WORKFLOWS.lead, {
       workflowId: journeyWorkflowId(enrollmentId),
       taskQueue: JOURNEYS_QUEUE,
-      args: [{ enrollmentId, step: 1, waitUntil: due.getTime(), route: routeOf(touch, unlimited()) }],
+      args: [{ enrollmentId, step: 1, waitUntil: dueAt(number).getTime(), route: routeOf(touch, unlimited()) }],
       memo: { step: 1 },
       typedSearchAttributes: [
         { key: campaignIdAttribute, value: campaignId },
@@ -114,4 +129,5 @@ export async function putToSleep(
       ],
     });
   });
+  return leads;
 }

@@ -3,8 +3,8 @@ import { sql } from 'kysely';
 import type { Db } from '../../db/client';
 import type { Bench, Workload } from '../bench';
 import { whenReached } from '../engine';
-import { enrollInformed } from '../informed';
-import { acceptedOf, until, untold } from '../ledger';
+import { type InformedLead, informOne, putToSleep } from '../informed';
+import { acceptedOf, until } from '../ledger';
 import { median, percentile } from '../numbers';
 import { publishCampaign } from '../shop';
 
@@ -21,11 +21,11 @@ export const herd: Workload = {
   run: async (bench) => {
     const { sizes, shop, db, client, say } = bench;
     const campaignId = await publishCampaign(shop, 'herd');
+    const like = await informOne(bench, campaignId);
     const first = Date.now() + (sizes.herd * 1000) / sizes.herdStarts + 30_000;
     say(`herd: ${sizes.herd} leads go to sleep until ${new Date(first).toISOString()}`);
     const dueAt = (number: number) => new Date(first + (number * DUE_WITHIN_MS) / sizes.herd);
-    const leads = await enrollInformed(bench, campaignId, { count: sizes.herd, dueAt });
-    await until(0, async () => -(await untold(db)), { everyMs: 1_000, patienceMs: PATIENCE_MS });
+    const leads = await putToSleep(bench, campaignId, { count: sizes.herd, dueAt, like });
     const sample = leads.filter((_, index) => index % Math.ceil(leads.length / CHECKED) === 0);
     await whenReached(
       client,
@@ -40,7 +40,7 @@ export const herd: Workload = {
       await sleep(Math.max(0, first - Date.now()));
       say(`herd: ${sizes.herd} leads fall due, ${sizes.herdRate} mails a second may leave`);
       const stopping = new AbortController();
-      const stops = stopSome(bench, campaignId, stopping.signal);
+      const stops = stopSome(bench, leads, stopping.signal);
       let stopped = 0;
       await until(
         sizes.herd,
@@ -120,14 +120,11 @@ interface StopAnswer {
 }
 
 /** Buys in the name of those who still wait, the last in line first, until told to stop. */
-async function stopSome({ shop, db }: Bench, campaignId: string, signal: AbortSignal): Promise<StopAnswer[]> {
+async function stopSome({ shop }: Bench, leads: readonly InformedLead[], signal: AbortSignal): Promise<StopAnswer[]> {
   const answers: StopAnswer[] = [];
   const running: Promise<void>[] = [];
-  const { rows } = await sql<{ id: string; email: string }>`
-    select e.id, l.email from enrollment e join lead l on l.id = e.lead_id
-    where e.campaign_id = ${campaignId} and e.outcome is null order by e.next_due_at desc`.execute(db);
-  for (const [index, { id, email }] of rows.entries()) {
-    if (signal.aborted || index >= rows.length / 2) break;
+  for (const [index, { id, email }] of leads.toReversed().entries()) {
+    if (signal.aborted || index >= leads.length / 2) break;
     running.push(
       shop.post('/v1/purchases', { email, orderId: `herd-${index}` }).then(({ ms }) => {
         answers.push({ workflowId: `lead-journey/${id}`, ms, at: Date.now() });

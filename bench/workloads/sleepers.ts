@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Bench, Workload } from '../bench';
 import { withCpu } from '../bench';
-import { putToSleep } from '../informed';
+import { informOne, putToSleep } from '../informed';
 import { acceptedOf, until } from '../ledger';
 import type { Line } from '../report';
 import { importLeads, publishCampaign } from '../shop';
@@ -47,7 +47,7 @@ export const sleepers: Workload = {
       const more = leads - there;
       if (more <= 0) continue;
       say(`sleepers: ${more} more leads, ${leads} in all`);
-      const { result: ms, cpuMs } = await withCpu(stack, more, () => grow(bench, campaignId, more, there));
+      const { result: ms, cpuMs } = await withCpu(stack, more, () => grow(bench, campaignId, more));
       there = leads;
       await sleep(SETTLE_MS);
       if ((await acceptedOf(db, campaignId)) !== leads) throw new Error('not every lead was sent the information');
@@ -61,28 +61,20 @@ export const sleepers: Workload = {
   },
 };
 
-async function grow(bench: Bench, campaignId: string, more: number, there: number): Promise<number> {
+async function grow(bench: Bench, campaignId: string, more: number): Promise<number> {
   const start = performance.now();
-  if (bench.sizes.asleep) await growAsleep(bench, campaignId, more, there);
+  if (bench.sizes.asleep) await growAsleep(bench, campaignId, more);
   else await growMailed(bench, campaignId, more);
   return performance.now() - start;
 }
 
 /** One is sent the information; the others are given what that one has. */
-async function growAsleep(bench: Bench, campaignId: string, more: number, there: number): Promise<void> {
-  const { db, say } = bench;
-  if (there === 0) await growMailed(bench, campaignId, 1);
-  const { id: like } = await db
-    .selectFrom('enrollment')
-    .select('id')
-    .where('campaign_id', '=', campaignId)
-    .orderBy('enrolled_at')
-    .limit(1)
-    .executeTakeFirstOrThrow();
+async function growAsleep(bench: Bench, campaignId: string, more: number): Promise<void> {
+  const like = await informOne(bench, campaignId);
   const due = new Date(Date.now() + FIRST_NUDGE_MS);
-  for (let left = there === 0 ? more - 1 : more; left > 0; left -= AT_ONCE) {
-    say(`sleepers: ${left} to go`);
-    await putToSleep(bench, campaignId, { count: Math.min(left, AT_ONCE), due, like });
+  for (let left = more - 1; left > 0; left -= AT_ONCE) {
+    bench.say(`sleepers: ${left} to go`);
+    await putToSleep(bench, campaignId, { count: Math.min(left, AT_ONCE), dueAt: () => due, like });
   }
 }
 
