@@ -15,6 +15,7 @@ import {
 import { WHOLE_STREAM } from '../domain/limits';
 import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
+import { noteForJournal } from './journal';
 
 // The circuit breaker: it counts what speaks against our sending, and stops a stream, or a stream's mail to one provider,
 // before a server blocks us for good. A pause is a row; who is held for it is found by `db/holds.ts` once the row is gone.
@@ -120,11 +121,12 @@ export async function resumeAfterProbe(db: Db, stream: Stream, provider: string,
 /**
  * Lets a stream, or its mail to one provider, go on. Rates are counted anew from here.
  *
+ * @param replayed it stands in the journal already
  * @returns false when it was not paused
  */
 export async function resumeSending(
   db: Db,
-  { stream, provider, now }: { stream: Stream; provider: string; now: Date },
+  { stream, provider, now, replayed = false }: { stream: Stream; provider: string; now: Date; replayed?: boolean },
 ): Promise<boolean> {
   return await inTransaction(db, async (tx) => {
     const result = await tx
@@ -133,6 +135,7 @@ export async function resumeSending(
       .where('provider', '=', provider)
       .executeTakeFirst();
     if (result.numDeletedRows === 0n) return false;
+    if (!replayed) await noteForJournal(tx, [{ kind: 'sending-resumed', stream, provider }], now);
     await alert(tx, { stream, provider, kind: 'resumed', reason: 'by-hand', detail: {}, now });
     return true;
   });
@@ -193,6 +196,14 @@ export async function pauseSending(
   });
 }
 
+/** Pauses again what was paused when a database was lost, until somebody resumes it: the journal's word, before any worker starts. */
+export async function pauseAgain(
+  db: Db,
+  pause: { stream: Stream; provider: string; reason: string; now: Date },
+): Promise<void> {
+  await inTransaction(db, (tx) => stop(tx, { ...pause, code: null, probing: false, detail: {}, replayed: true }));
+}
+
 interface Stop {
   stream: Stream;
   provider: string;
@@ -201,12 +212,14 @@ interface Stop {
   /** Whether a mail may find out by itself when it is over. */
   probing: boolean;
   detail: Record<string, unknown>;
+  /** It stands in the journal already. */
+  replayed?: boolean;
   now: Date;
 }
 
 /** A pause that a probe may end gives way to one that only a person ends, and not the other way round. */
 async function stop(tx: Tx, request: Stop): Promise<void> {
-  const { stream, provider, reason, code, probing, detail, now } = request;
+  const { stream, provider, reason, code, probing, detail, replayed = false, now } = request;
   const result = await sql`
     insert into sending_pause as p (stream, provider, reason, code, paused_at, probe_at)
     values (${stream}, ${provider}, ${reason}, ${code}, ${now},
@@ -216,6 +229,7 @@ async function stop(tx: Tx, request: Stop): Promise<void> {
       where p.probe_at is not null and excluded.probe_at is null
     returning 1`.execute(tx);
   if (result.rows.length === 0) return;
+  if (!probing && !replayed) await noteForJournal(tx, [{ kind: 'sending-paused', stream, provider, reason }], now);
   await alert(tx, {
     stream,
     provider,

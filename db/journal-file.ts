@@ -81,6 +81,8 @@ const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
   'campaign-cancelled',
   'campaign-paused',
   'campaign-resumed',
+  'sending-paused',
+  'sending-resumed',
   'suppress',
   'lift',
   'erase',

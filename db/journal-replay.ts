@@ -1,5 +1,7 @@
 import { type SqlBool, sql } from 'kysely';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
+import { STREAMS } from '../domain/streams';
+import { listPauses, pauseAgain, resumeSending } from './breaker';
 import { cancelCampaign } from './cancellations';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
@@ -48,6 +50,8 @@ const ORDER: readonly JournalFact['kind'][] = [
   'snooze',
   'campaign-paused',
   'campaign-resumed',
+  'sending-paused',
+  'sending-resumed',
   'suppress',
   'lift',
   'erase',
@@ -58,7 +62,7 @@ type Of<K extends JournalFact['kind']> = JournalEntry & { kind: K };
 interface Replay {
   db: Db;
   deps: ReplayDeps;
-  /** The last pause or resume of each enrollment and campaign, by id: the ones before are of no account. */
+  /** The last pause or resume of each enrollment, campaign and way of sending: the ones before are of no account. */
   last: ReadonlyMap<string, string>;
   /** When a person was last erased, by hash. */
   erasures: ReadonlyMap<string, Date>;
@@ -80,6 +84,9 @@ async function apply(replay: Replay, entry: JournalEntry): Promise<Fate> {
     case 'campaign-paused':
     case 'campaign-resumed':
       return await applyToCampaign(replay, entry, at);
+    case 'sending-paused':
+    case 'sending-resumed':
+      return await applyToSending(replay, entry, at);
     case 'suppress':
       return await applySuppression(replay, entry, at);
     case 'lift':
@@ -173,12 +180,36 @@ async function applyToCampaign(
   return 'applied';
 }
 
+async function applyToSending(
+  { db, last }: Replay,
+  entry: Of<'sending-paused' | 'sending-resumed'>,
+  now: Date,
+): Promise<Fate> {
+  const { provider } = entry;
+  const stream = STREAMS.find((one) => one === entry.stream);
+  if (stream === undefined || typeof provider !== 'string') return 'unknown';
+  if (last.get(sendingKey(entry)) !== entry.id) return 'known';
+  const pause = (await listPauses(db)).find((one) => one.stream === stream && one.provider === provider);
+  const byPerson = pause !== undefined && pause.probeAt === null;
+  if (entry.kind === 'sending-paused') {
+    if (byPerson) return 'known';
+    await pauseAgain(db, { stream, provider, reason: entry.reason, now });
+    return 'applied';
+  }
+  if (!byPerson || pause.pausedAt > now) return 'known';
+  await resumeSending(db, { stream, provider, now, replayed: true });
+  return 'applied';
+}
+
+const sendingKey = ({ stream, provider }: { stream: string; provider: string }) => `${stream}/${provider}`;
+
 /** The id of the last pause or resume, by what was paused or resumed. */
 function lastWords(inOrder: readonly JournalEntry[]): Map<string, string> {
   const last = new Map<string, string>();
   for (const entry of inOrder) {
     if (entry.kind === 'pause' || entry.kind === 'resume') last.set(entry.enrollmentId, entry.id);
     if (entry.kind === 'campaign-paused' || entry.kind === 'campaign-resumed') last.set(entry.campaignId, entry.id);
+    if (entry.kind === 'sending-paused' || entry.kind === 'sending-resumed') last.set(sendingKey(entry), entry.id);
   }
   return last;
 }

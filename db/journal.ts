@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { errorCode } from '../domain/error-code';
+import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
 
 /**
- * What a journal outside Postgres must know, so that after a restore nobody who left meanwhile is mailed again. Ids and
- * keyed hashes only.
+ * What a journal outside Postgres must know, so that after a restore nobody who left meanwhile is mailed again, and what was
+ * paused stays so. Ids and keyed hashes only.
  */
 export type JournalFact =
   | { kind: 'stop'; enrollmentId: string; outcome: string }
@@ -13,6 +14,9 @@ export type JournalFact =
   /** Nothing is sent before this (ISO 8601). */
   | { kind: 'snooze'; enrollmentId: string; nextDueAt: string }
   | { kind: 'campaign-cancelled' | 'campaign-paused' | 'campaign-resumed'; campaignId: string }
+  /** Only pauses that a person ends. `provider`: `*` is the whole stream. */
+  | { kind: 'sending-paused'; stream: Stream; provider: string; reason: string }
+  | { kind: 'sending-resumed'; stream: Stream; provider: string }
   | {
       kind: 'suppress';
       /** Of the person, under every key. */

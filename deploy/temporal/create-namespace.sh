@@ -1,6 +1,6 @@
 #!/bin/sh
-# Creates the namespace where it is missing. Nothing in Recuerda depends on the retention: it is how long operators can
-# look at journeys that have ended.
+# Creates the namespace where it is missing. The retention is how long operators can look at journeys that have ended, and how old
+# a backup of Postgres may be that the audit mends without --force (docs/operations.md).
 set -eu
 
 attempt=0

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { Client } from 'pg';
+import { listPauses, mayLeave, pauseSending, recordFault, resumeAll } from '../../db/breaker';
 import { cancelCampaign } from '../../db/cancellations';
 import { createDb, type Db, inTransaction } from '../../db/client';
 import { type EnrollRequest, enroll } from '../../db/enrollments';
@@ -307,6 +308,71 @@ describe('after a restore', () => {
     const lead = await db.selectFrom('lead').select('email').where('id', '=', leadId).executeTakeFirstOrThrow();
     expect(lead.email).toBe(request.email);
     await drop();
+  });
+});
+
+describe('what a person has paused of all sending', () => {
+  const erase = async () => {};
+  /** What a database tells its journal, and what another of an earlier time makes of it. */
+  const told = async (db: Db): Promise<JournalEntry[]> => {
+    const file = openJournalFile(directory);
+    await flushJournal(db, file);
+    await file.close();
+    return (await readJournal(directory, null)).entries;
+  };
+
+  test('is paused again in a database that did not know, and goes on where it was resumed since', async () => {
+    const [lived, restored] = await Promise.all([createTestDatabase(3), createTestDatabase(3)]);
+    const at = (minute: number) => new Date(Date.UTC(2026, 10, 2, 9, minute));
+    const marketing = { streams: ['marketing'], provider: '*' } as const;
+    await pauseSending(lived.db, { ...marketing, now: at(0) });
+    await pauseSending(lived.db, { streams: ['requested'], provider: 'correo.example', now: at(1) });
+    await pauseSending(lived.db, { ...marketing, now: at(2) });
+    const paused = await told(lived.db);
+    expect(paused).toHaveLength(2);
+
+    const counts = await replayJournal(restored.db, paused, { erase });
+    expect(counts['sending-paused']).toEqual({ applied: 2, known: 0, unknown: 0 });
+    expect(await listPauses(restored.db)).toEqual(await listPauses(lived.db));
+    expect(
+      await mayLeave(restored.db, { stream: 'marketing', provider: 'x.example', now: at(3), asProbe: true }),
+    ).toEqual(expect.objectContaining({ probe: false, pause: expect.objectContaining({ reason: 'by-hand' }) }));
+    const again = await replayJournal(restored.db, paused, { erase });
+    expect(again['sending-paused']).toEqual({ applied: 0, known: 2, unknown: 0 });
+    expect(await journalBacklog(restored.db)).toMatchObject({ entries: 0 });
+
+    await resumeAll(lived.db, at(4));
+    const resumed = await replayJournal(restored.db, await told(lived.db), { erase });
+    expect(resumed['sending-resumed']).toEqual({ applied: 1, known: 0, unknown: 0 });
+    expect(await listPauses(restored.db)).toEqual(await listPauses(lived.db));
+    expect((await listPauses(restored.db)).map(({ stream }) => stream)).toEqual(['requested']);
+    await Promise.all([lived.drop(), restored.drop()]);
+  });
+
+  test('counts for what only a person may end, not for a pause that a probe ends; and one of now outlives a word of before', async () => {
+    const [lived, restored] = await Promise.all([createTestDatabase(3), createTestDatabase(3)]);
+    const now = new Date(Date.UTC(2026, 10, 2, 9));
+    const fault = { stream: 'marketing', provider: 'correo.example', kind: 'refusal', code: '554 5.7.1' } as const;
+    await recordFault(lived.db, { ...fault, phase: 'greeting', now });
+    expect(await listPauses(lived.db)).toEqual([expect.objectContaining({ probeAt: expect.any(Date) })]);
+    expect(await told(lived.db)).toEqual([]);
+
+    const word = { stream: 'marketing', provider: '*' } as const;
+    const entry = (rest: object) => ({ id: randomUUID(), at: now.toISOString(), ...word, ...rest }) as JournalEntry;
+    await pauseSending(restored.db, { streams: ['marketing'], provider: '*', now: new Date(now.getTime() + 60_000) });
+    await restored.db.deleteFrom('journal_outbox').execute();
+    const counts = await replayJournal(
+      restored.db,
+      [
+        entry({ kind: 'sending-resumed' }),
+        entry({ kind: 'sending-paused', stream: 'a later release', reason: 'by-hand' }),
+      ],
+      { erase },
+    );
+    expect(counts['sending-resumed']).toEqual({ applied: 0, known: 1, unknown: 0 });
+    expect(counts['sending-paused']).toEqual({ applied: 0, known: 0, unknown: 1 });
+    expect(await listPauses(restored.db)).toHaveLength(1);
+    await Promise.all([lived.drop(), restored.drop()]);
   });
 });
 
