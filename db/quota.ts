@@ -1,5 +1,6 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { capsOn, type DailyCap, isCapped, type SendingLimits, type StreamLimits } from '../domain/limits';
+import { PUNCTUAL_MS } from '../domain/planner';
 import type { Stream } from '../domain/streams';
 import { addUtcDays, startOfUtcDay, utcDay } from '../domain/warm-up';
 import { type Db, inTransaction, type Tx } from './client';
@@ -275,7 +276,8 @@ export const keptSlotDay = sql<string | null>`case when slot_taken then slot_day
 
 /**
  * The caps of a stream were loosened: those who wait for their day come at once and take what there is. Their mail had been
- * due when the place was reserved, so none of it is early; the send window is looked at again.
+ * due when the place was reserved, so none of it is early. Of nudges the due time is set so far back that they do not count as
+ * punctual: the send window is looked at again.
  *
  * @returns how many
  */
@@ -291,11 +293,12 @@ export async function moveUp(db: Db, stream: Stream, now: Date): Promise<number>
     const ids = waiting.rows.map((row) => row.id);
     if (ids.length === 0) return 0;
     await giveBackSlots(tx, sql<SqlBool>`e.id = any(${ids}::uuid[])`, now);
+    const dueAt = stream === 'marketing' ? new Date(now.getTime() - PUNCTUAL_MS - 1) : now;
     const copies = waiting.rows.filter((row) => row.copy).map((row) => row.id);
     await sql`
       update enrollment set
-        info_due_at = case when id = any(${copies}::uuid[]) then ${now}::timestamptz else info_due_at end,
-        next_due_at = case when id = any(${copies}::uuid[]) then next_due_at else ${now}::timestamptz end,
+        info_due_at = case when id = any(${copies}::uuid[]) then ${dueAt}::timestamptz else info_due_at end,
+        next_due_at = case when id = any(${copies}::uuid[]) then next_due_at else ${dueAt}::timestamptz end,
         slot_stream = null, slot_day = null, signal_at = ${signalStamp(now)}
       where id = any(${ids}::uuid[])`.execute(tx);
     return ids.length;

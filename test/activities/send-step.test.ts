@@ -7,6 +7,7 @@ import { createActivities } from '../../activities';
 import { resumeSending } from '../../db/breaker';
 import { claim, passGate } from '../../db/ledger';
 import { pauseCampaign } from '../../db/pauses';
+import { moveUp } from '../../db/quota';
 import type { CampaignDefinition } from '../../domain/campaign';
 import { type Stream, streamOfStep } from '../../domain/streams';
 import { type Carrier, createCarrier } from '../../mail/deliver/connections';
@@ -177,6 +178,24 @@ describe('P10: the plan', () => {
     const local = DateTime.fromJSDate(again, { zone: 'Europe/Madrid' });
     expect([1, 3]).toContain(local.weekday);
     expect(local.toFormat('HH:mm') >= '10:00' && local.toFormat('HH:mm') < '10:05').toBe(true);
+  });
+
+  test('a nudge that comes up because a cap was raised still waits for its send window', async () => {
+    const other = DateTime.utc().plus({ days: 3 }).setLocale('en').toFormat('ccc').toLowerCase();
+    const sendWindow = { days: [other as 'mon'], from: '09:00', to: '18:00' };
+    const email = `${randomUUID()}@example.com`;
+    const { id } = await enrolled(email, { sendWindow });
+    await touch(id, 0);
+    expect(mailsTo(email)).toHaveLength(1);
+    const tomorrow = DateTime.utc().plus({ days: 1 }).startOf('day').toJSDate();
+    await sql`
+      update enrollment set next_due_at = ${tomorrow}, slot_stream = 'marketing', slot_day = ${tomorrow.toISOString().slice(0, 10)}
+      where id = ${id}`.execute(database.db);
+    expect(await moveUp(database.db, 'marketing', new Date())).toBe(1);
+    const answer = await touch(id, 1);
+    expect(answer).toMatchObject({ kind: 'next', step: 1 });
+    expect((await rowOf(id)).next_due_at.getTime()).toBeGreaterThan(Date.now() + DAY);
+    expect(mailsTo(email)).toHaveLength(1);
   });
 
   test('is never early: the interval counts from when the server has taken the mail', async () => {

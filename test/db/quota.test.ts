@@ -7,6 +7,7 @@ import { readLimits, saveLimits } from '../../db/limits';
 import { moveUp, quotaOn, reserveTransactionalSlot, type SlotRequest, spendSlot, takeSlot } from '../../db/quota';
 import { stopEnrollments } from '../../db/stops';
 import { NO_LIMITS, type SendingLimits, type StreamLimits, unlimited } from '../../domain/limits';
+import { PUNCTUAL_MS } from '../../domain/planner';
 import { addUtcDays, startOfUtcDay, utcDay } from '../../domain/warm-up';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type Subject, seed, tally, tryClaim } from './racing';
@@ -300,7 +301,8 @@ describe('caps that change meanwhile', () => {
     const elsewhere = new Date('2026-12-24T10:00:00Z');
     await sql`update enrollment set next_due_at = ${elsewhere} where id = ${subjects[3].enrollmentId}`.execute(db);
     expect(await moveUp(db, 'marketing', NOON)).toBe(2);
-    expect(await rowOf(subjects[1])).toMatchObject({ next_due_at: NOON, slot_day: null, signal_at: expect.any(Date) });
+    const due = new Date(NOON.getTime() - PUNCTUAL_MS - 1);
+    expect(await rowOf(subjects[1])).toMatchObject({ next_due_at: due, slot_day: null, signal_at: expect.any(Date) });
     expect(await rowOf(subjects[3])).toMatchObject({ next_due_at: elsewhere, signal_at: null });
     expect(await used('2026-09-02')).toEqual({ '*': [0, 0] });
     const counts = await tally(subjects.slice(1, 3), 2, async (subject) => {
