@@ -4,6 +4,7 @@ import { type Db, inTransaction } from './client';
 import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { giveBackSlots } from './quota';
+import { withdrawPending } from './request-withdrawal';
 import { handingOver, type InFlight, withdraw } from './stops';
 
 export interface Cancellation {
@@ -48,6 +49,7 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date, repl
       select count(*)::int as count from ended`.execute(tx);
     // A statement of its own, so with a snapshot of its own: claims that were waited for above are seen here.
     await withdraw(tx, sql<SqlBool>`e.campaign_id = ${campaignId}`, now);
+    await withdrawPending(tx, sql<SqlBool>`r.campaign_id = ${campaignId}`, now);
     const inFlight = await handingOver(tx, sql<SqlBool>`enrollment.campaign_id = ${campaignId}`);
     await giveBackSlots(tx, sql<SqlBool>`e.campaign_id = ${campaignId} and e.ended_at = ${now}`, now);
     return { stopped: ended.rows[0]?.count ?? 0, inFlight };

@@ -10,6 +10,7 @@ import { enrollIn } from './enrollments';
 import { recordEvents } from './events';
 import { askedBefore, enrollRequestOf, takesPeople, withdrawRequestsOf } from './form-requests';
 import { signalStamp } from './outbox';
+import { keepBack } from './request-withdrawal';
 import type { FormRequestContent, FormRequestTable } from './schema';
 import { type StopResult, stopIn } from './stops';
 import { liftSuppressions } from './suppressions';
@@ -160,6 +161,7 @@ async function suppressedSince(
 
 /** What was sent goes with it, but where it has expired: that is erased some time later (`forgetRequests`). */
 async function end(tx: Tx, row: RequestRow, state: 'expired' | 'withdrawn', now: Date): Promise<void> {
+  await keepBack(tx, [row.mail_id, row.reminder_id], now);
   await tx
     .updateTable('form_request')
     .set({ state, ended_at: now, ...(state === 'expired' ? {} : { content: null }) })

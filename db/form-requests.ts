@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { DateTime, Duration } from 'luxon';
 import { ASKED_AGAIN_AFTER, type AskedBefore, COUNTED_MS, EXPIRES_AFTER, mayAskAgain } from '../domain/confirmation';
 import type { ConsentEvidence } from '../domain/consent';
@@ -7,7 +7,7 @@ import type { FormDefinition } from '../domain/form';
 import { lockAddresses, suppressionOf } from './addresses';
 import { type Db, inTransaction, type Tx } from './client';
 import { type Confirmation, type EnrollRequest, enrollIn } from './enrollments';
-import { signalStamp } from './outbox';
+import { withdrawPending } from './request-withdrawal';
 import type { FormRequestContent } from './schema';
 
 // What somebody sent by a form, until its address has confirmed it. The address row is locked before a request's own row,
@@ -75,7 +75,7 @@ async function submitIn(tx: Tx, timeFactor: number, submission: Submission): Pro
     return { ...IGNORED, ignored: null };
   }
   // The link in the mail before leads to the newer request (`requestOfLink`).
-  if (pending !== null) await withdraw(tx, [pending.id], now);
+  if (pending !== null) await withdrawPending(tx, sql<SqlBool>`r.id = ${pending.id}`, now);
   const id = randomUUID();
   const { expiresAt, remindAt } = timesOf(form.definition, now);
   await tx
@@ -216,27 +216,9 @@ export async function withdrawRequestsOf(
   whose: { mailId: string } | { hashes: readonly string[] },
   now: Date,
 ): Promise<string[]> {
-  const rows = await tx
-    .selectFrom('form_request')
-    .select('id')
-    .where('state', '=', 'pending')
-    .where((eb) =>
-      'mailId' in whose
-        ? eb.or([eb('mail_id', '=', whose.mailId), eb('reminder_id', '=', whose.mailId)])
-        : eb('address_hash', '=', sql<string>`any(${whose.hashes}::text[])`),
-    )
-    .execute();
-  const ids = rows.map((row) => row.id);
-  await withdraw(tx, ids, now);
-  return ids;
-}
-
-async function withdraw(tx: Tx, ids: readonly string[], now: Date): Promise<void> {
-  if (ids.length === 0) return;
-  await tx
-    .updateTable('form_request')
-    .set({ state: 'withdrawn', ended_at: now, content: null, signal_at: signalStamp(now) })
-    .where('id', 'in', ids)
-    .where('state', '=', 'pending')
-    .execute();
+  if ('hashes' in whose) {
+    return await withdrawPending(tx, sql<SqlBool>`r.address_hash = any(${whose.hashes}::text[])`, now);
+  }
+  const { mailId } = whose;
+  return await withdrawPending(tx, sql<SqlBool>`r.mail_id = ${mailId} or r.reminder_id = ${mailId}`, now, mailId);
 }

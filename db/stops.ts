@@ -8,6 +8,7 @@ import { appendEvidence } from './evidence';
 import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { giveBackSlots } from './quota';
+import { withdrawPending } from './request-withdrawal';
 import { keepSuppression } from './suppressions';
 
 /** Whose enrollments: one, or a person's, known by lead or by address hashes (`hashAddress`). A whole campaign: `cancelCampaign`. */
@@ -269,16 +270,9 @@ async function suppress(tx: Tx, hashes: [string, ...string[]], stop: Stop): Prom
  */
 async function withdrawRequests(tx: Tx, hashes: readonly string[], { suppress, campaignId, now }: Stop): Promise<void> {
   if (suppress === undefined || suppress === 'undeliverable') return;
-  await tx
-    .updateTable('form_request')
-    .set({ state: 'withdrawn', ended_at: now, content: null, signal_at: signalStamp(now) })
-    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
-    .where('state', '=', 'pending')
-    .where('requested_at', '<=', now)
-    .where((eb) =>
-      suppress === 'campaign' && campaignId !== undefined ? eb('campaign_id', '=', campaignId) : eb.lit(true),
-    )
-    .execute();
+  const only = suppress === 'campaign' && campaignId !== undefined ? sql`r.campaign_id = ${campaignId}` : sql`true`;
+  const theirs = sql<SqlBool>`r.address_hash = any(${hashes}::text[]) and r.requested_at <= ${now} and ${only}`;
+  await withdrawPending(tx, theirs, now);
 }
 
 /** Which campaign's mail alone is suppressed; null: that of all. */

@@ -17,6 +17,7 @@ import {
   bounceTransactional,
   claimTransactional,
   forgetTransactionalAddresses,
+  passTransactionalGate,
   settleTransactional,
 } from '../../db/transactional';
 import { definitionForTests, publishForTests } from '../support/campaigns';
@@ -506,6 +507,28 @@ describe('the mail that asks', () => {
     expect(await requestOf(id)).toMatchObject({ state: 'withdrawn', content: null, signal_at: expect.any(Date) });
     expect(await addressOf(email)).toMatchObject({ undeliverable_at: at(HOUR) });
     expect(await mailsOf(email)).toMatchObject([{ state: 'rejected', email: null, content: null }]);
+  });
+
+  test('is kept back, and what has claimed it refused at the gate, once they have objected, or the campaign was cancelled', async () => {
+    const { db } = database;
+    const gone = await publishForTests(db, definitionForTests(3));
+    const closing = await formForTests(db, gone);
+    const ways: [typeof form, (email: string) => Promise<unknown>][] = [
+      [form, (email) => stop(email, 'objection', at(2))],
+      [form, (email) => objectByLink(db, { addressHash: sentBy(form, email).hashes[0], now: at(2) })],
+      [closing, () => cancelCampaign(db, gone, at(2))],
+    ];
+    for (const [of, leave] of ways) {
+      const email = newAddress();
+      const id = await submitToConfirm(db, sentBy(of, email, {}, NOW));
+      await look(id);
+      const claim = { id: (await requestOf(id)).mail_id ?? '', token: randomUUID() };
+      await claimTransactional(db, { ...claim, messageId: '<m@shop.example>', now: at(1) });
+      await leave(email);
+      expect(await passTransactionalGate(db, claim, at(3))).toBe(false);
+      expect(await claimTransactional(db, { ...claim, messageId: '<m@shop.example>', now: at(3) })).toBeNull();
+      expect(await mailsOf(email)).toMatchObject([{ state: 'rejected', email: null, content: null }]);
+    }
   });
 
   test('of whom was erased while it was on its way, not even the hash stays', async () => {
