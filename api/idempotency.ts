@@ -92,6 +92,22 @@ export async function reserveFor(db: Db, request: FastifyRequest, body: string):
   }
 }
 
+/**
+ * An id that follows from the request's idempotency key and from what it asks for (a UUID of version 8, RFC 9562), for what must be
+ * made once even where the first request made it, and died before its answer was kept. Undefined without a key.
+ */
+export function idOfRequest({ reservation }: FastifyRequest): string | undefined {
+  if (reservation === null) return undefined;
+  const { scope, key, fingerprint } = reservation;
+  const bytes = createHash('sha256')
+    .update(JSON.stringify([scope, key, fingerprint]))
+    .digest()
+    .subarray(0, 16);
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
 /** Sends an answer that was given before. */
 export async function replay(reply: FastifyReply, answer: StoredAnswer): Promise<FastifyReply> {
   reply.code(answer.status).header('idempotency-replayed', 'true');

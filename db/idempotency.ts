@@ -11,6 +11,7 @@ const HOLDER_LOST_MS = 60_000;
 export interface Reservation {
   key: string;
   scope: string;
+  fingerprint: string;
   /** When it was reserved, to the millisecond: tells this holder from the one before. */
   reservedAt: Date;
 }
@@ -48,7 +49,7 @@ export async function reserveKey(db: Db, key: string, scope: string, fingerprint
               and i.created_at < excluded.created_at - ${HOLDER_LOST_MS} * interval '1 millisecond'
       returning created_at as "reservedAt"`.execute(db);
     const reservedAt = taken.rows[0]?.reservedAt;
-    if (reservedAt !== undefined) return { kind: 'reserved', reservation: { key, scope, reservedAt } };
+    if (reservedAt !== undefined) return { kind: 'reserved', reservation: { key, scope, fingerprint, reservedAt } };
 
     const held = await db
       .selectFrom('idempotency')

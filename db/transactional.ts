@@ -6,6 +6,7 @@ import { Problem } from '../domain/problem';
 import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
 import { withdrawRequestsOf } from './form-requests';
+import { KEEP_ANSWERS_MS } from './idempotency';
 import { notPausedByHand } from './ledger';
 import type { MessageReport, TransactionalKind } from './schema';
 import { stopIn } from './stops';
@@ -103,10 +104,30 @@ const WATCH_AGAIN_MS = 15 * 60_000;
  * Keeps a mail to be sent. Once this is committed it will be, with nobody doing anything (promise P4);
  * `Journeys.startTransactional` makes it soon.
  *
+ * @param once an id that the same request would bring again, where it can be told from others: within 48 hours it is one mail
  * @returns its id
  */
-export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional): Promise<string> {
-  const id = randomUUID();
+export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional, once?: string): Promise<string> {
+  const keep = async (tx: Tx) => {
+    if (once !== undefined && (await insertMail(tx, mail, once))) return once;
+    if (once !== undefined && (await isRecent(tx, once))) return once;
+    const id = randomUUID();
+    await insertMail(tx, mail, id);
+    return id;
+  };
+  return db.isTransaction ? await keep(db as Tx) : await inTransaction(db as Db, keep);
+}
+
+async function isRecent(tx: Tx, id: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from transactional where id = ${id} and created_at > now() - ${KEEP_ANSWERS_MS} * interval '1 millisecond'`.execute(
+    tx,
+  );
+  return rows.length > 0;
+}
+
+/** @returns false when there is a mail of that id */
+async function insertMail(tx: Tx, mail: NewTransactional, id: string): Promise<boolean> {
   const name = mail.to.name ?? null;
   const shop = mail.kind === 'shop' ? mail : null;
   const toPage = mail.kind === 'confirmation' || mail.kind === 'link';
@@ -122,35 +143,33 @@ export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional):
           html: mail.html,
           ...(mail.locale === undefined ? {} : { locale: mail.locale }),
         } satisfies ReadyContent);
-  const insert = async (tx: Db | Tx) => {
-    await tx
-      .insertInto('transactional')
-      .values({
-        id,
-        kind: mail.kind,
-        stream: toPage ? 'requested' : 'transactional',
-        template: shop?.template ?? null,
-        email: mail.to.email,
-        address_hash: 'hashes' in mail ? mail.hashes[0] : null,
-        content: JSON.stringify(content),
-        inbound_id: 'attachInboundId' in mail ? mail.attachInboundId : null,
-        fairness_key: providerOf(mail.to.email),
-        priority: mail.priority ?? (mail.kind === 'shop' ? 1 : 2),
-      })
-      .execute();
-    const rows = (shop?.attachments ?? []).map((attachment, seq) => ({
-      transactional_id: id,
-      seq,
-      filename: attachment.filename,
-      content_type: attachment.contentType,
-      content_id: attachment.contentId,
-      bytes: attachment.bytes,
-    }));
-    if (rows.length > 0) await tx.insertInto('transactional_attachment').values(rows).execute();
-  };
-  if (db.isTransaction) await insert(db);
-  else await inTransaction(db as Db, insert);
-  return id;
+  const inserted = await tx
+    .insertInto('transactional')
+    .values({
+      id,
+      kind: mail.kind,
+      stream: toPage ? 'requested' : 'transactional',
+      template: shop?.template ?? null,
+      email: mail.to.email,
+      address_hash: 'hashes' in mail ? mail.hashes[0] : null,
+      content: JSON.stringify(content),
+      inbound_id: 'attachInboundId' in mail ? mail.attachInboundId : null,
+      fairness_key: providerOf(mail.to.email),
+      priority: mail.priority ?? (mail.kind === 'shop' ? 1 : 2),
+    })
+    .onConflict((oc) => oc.column('id').doNothing())
+    .executeTakeFirst();
+  if (inserted.numInsertedOrUpdatedRows === 0n) return false;
+  const rows = (shop?.attachments ?? []).map((attachment, seq) => ({
+    transactional_id: id,
+    seq,
+    filename: attachment.filename,
+    content_type: attachment.contentType,
+    content_id: attachment.contentId,
+    bytes: attachment.bytes,
+  }));
+  if (rows.length > 0) await tx.insertInto('transactional_attachment').values(rows).execute();
+  return true;
 }
 
 export interface TransactionalView {

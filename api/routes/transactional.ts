@@ -21,6 +21,7 @@ import {
 } from '../../mail/compose/transactional-template';
 import { afterAnswer } from '../after-answer';
 import type { Api, ApiContext } from '../context';
+import { idOfRequest } from '../idempotency';
 import { DEFAULT_LIMIT, PAGE_QUERY, Page, pageOf, readCursor } from '../pagination';
 import { invalidField, invalidFields, NOT_BLANK, problemResponses, type RequestFault } from '../problems';
 import { addressOf, hashesOf, Id, idParams, localeOf, Nullable, NullableTime, Time, timeZoneOf } from '../schemas';
@@ -344,14 +345,9 @@ export function transactionalRoutes(app: Api, { db, journeys, config, clock }: A
       };
       // What can't be filled is told here, to the program that can mend it, rather than by a worker later.
       refuseUnfillable(compiled, { ...content, to, date: now });
-      const transactionalId = await enqueueTransactional(db, {
-        kind: 'shop',
-        to,
-        hashes: hashesOf(address, config),
-        template: stored.name,
-        content,
-        attachments,
-      });
+      const hashes = hashesOf(address, config);
+      const mail = { kind: 'shop' as const, to, hashes, template: stored.name, content, attachments };
+      const transactionalId = await enqueueTransactional(db, mail, idOfRequest(request));
       afterAnswer(reply, () => journeys.startTransactional([transactionalId]));
       return await reply.code(202).send({ transactionalId });
     },

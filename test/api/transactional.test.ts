@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { findTransactional, loadTransactional, settleTransactional } from '../../db/transactional';
 import { type ApiUnderTest, AUTH, apiUnderTest, get, post, until } from './api-under-test';
 import { mjmlWith, publishableDraft } from './publishable-draft';
@@ -271,6 +272,33 @@ describe('POST /v1/transactional', () => {
     expect((await send({ data: { ...DATA, total: '1 €' } }, key)).statusCode).toBe(409);
     const kept = await api.db.selectFrom('idempotency').selectAll().execute();
     expect(JSON.stringify(kept)).not.toMatch(/ana@correo|ES9121/);
+  });
+
+  test('is one mail also where the first request died before its answer was kept, and a new one when the key is old', async () => {
+    const key = randomUUID();
+    const first = await send({}, { 'idempotency-key': key });
+    const died = async (ago: string) =>
+      await sql`update idempotency set status = null, body = null, created_at = now() - ${ago}::interval where key = ${key}`.execute(
+        api.db,
+      );
+    await died('61 seconds');
+    const again = await send({}, { 'idempotency-key': key });
+    expect([again.statusCode, again.json(), again.headers['idempotency-replayed']]).toEqual([
+      202,
+      first.json(),
+      undefined,
+    ]);
+    expect(await api.db.selectFrom('transactional').select('id').execute()).toHaveLength(1);
+    expect((await send({ data: { ...DATA, total: '2 €' } }, { 'idempotency-key': randomUUID() })).json()).not.toEqual(
+      first.json(),
+    );
+
+    await died('49 hours');
+    await sql`update transactional set created_at = now() - interval '49 hours' where id = ${first.json().transactionalId}`.execute(
+      api.db,
+    );
+    expect((await send({}, { 'idempotency-key': key })).json()).not.toEqual(first.json());
+    expect(await api.db.selectFrom('transactional').select('id').execute()).toHaveLength(3);
   });
 
   test('invoices ignore objections, and an address that mail came back from', async () => {
