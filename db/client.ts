@@ -21,6 +21,9 @@ const STATEMENT_MS = 60_000;
 /** A server that has vanished answers nothing at all; so long (ms) after the time of a statement the connection is given up here. */
 const SILENCE_MS = 5_000;
 
+/** What node-postgres says then. */
+export const READ_TIMEOUT = 'Query read timeout';
+
 /** A pool of Postgres connections. Times are read and written as UTC instants. */
 export function createDb(options: DbOptions): Db {
   const { statementMs = STATEMENT_MS, lockMs = 0 } = options;
@@ -73,10 +76,25 @@ function preparing(pool: Pool): PostgresPool {
     end: () => pool.end(),
     async connect() {
       const client = await pool.connect();
+      let given = true;
+      const giveBack = (broken: boolean) => {
+        if (given) client.release(broken);
+        given = false;
+      };
       // Kysely hands over text and values, and for its streams, which nothing here uses, a cursor.
-      const query = (text: string, values: unknown[]) =>
-        client.query(text.includes('/* prepared */') ? { name: nameOf(text), text, values } : { text, values });
-      return { query, release: () => client.release() } as unknown as PostgresPoolClient;
+      const query = async (text: string, values: unknown[]) => {
+        try {
+          return await client.query(
+            text.includes('/* prepared */') ? { name: nameOf(text), text, values } : { text, values },
+          );
+        } catch (error) {
+          // node-postgres gives up the query only. The connection would be lent out again, and each who gets it, the rollback
+          // first, would wait for as long.
+          if ((error as Error).message === READ_TIMEOUT) giveBack(true);
+          throw error;
+        }
+      };
+      return { query, release: () => giveBack(false) } as unknown as PostgresPoolClient;
     },
   };
 }

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { Db } from './client';
+import { type Db, READ_TIMEOUT } from './client';
 
 /**
  * Asks Postgres for an answer.
@@ -39,6 +39,8 @@ const AWAY_STATES = new Set(['57P01', '57P02', '57P03', '53300', '57014', '25P03
 const DRIVER_MESSAGES = [
   'timeout exceeded when trying to connect',
   'Connection terminated',
+  'Client was closed and is not queryable',
+  READ_TIMEOUT,
   'Client has encountered a connection error',
 ];
 

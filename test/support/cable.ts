@@ -5,6 +5,8 @@ export interface Cable {
   port: number;
   /** Ends every connection through it and turns new ones away. */
   cut(): void;
+  /** From now on nothing goes through the connections there are, and neither side is told. New ones are as ever. */
+  stall(): void;
   mend(): void;
   /** How many connections were turned away so far. */
   turnedAway(): number;
@@ -47,6 +49,9 @@ export async function layCable(target: number, port = 0): Promise<Cable> {
     cut: () => {
       isCut = true;
       endAll();
+    },
+    stall: () => {
+      for (const socket of sockets) socket.unpipe().pause();
     },
     mend: () => {
       isCut = false;
