@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type SqlBool, sql } from 'kysely';
+import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { providerOf } from '../domain/addresses';
 import { type CampaignDefinition, cadenceBefore, endStep, firstBuyerStep } from '../domain/campaign';
 import { NUDGE_PURPOSES, type SoftOptIn } from '../domain/consent';
@@ -9,6 +9,7 @@ import { suppressionOf } from './addresses';
 import type { Tx } from './client';
 import { recordEvents } from './events';
 import { excludeListed } from './exclusions';
+import { noteForJournal } from './journal';
 import type { MarketingBasis } from './schema';
 import { withdraw } from './stops';
 import { lastWithdrawals } from './withdrawals';
@@ -252,16 +253,36 @@ async function lastRefusal(tx: Tx, hashes: readonly string[], campaignId: string
  * its thanks where they are still to come. `agreed_at` stands in the row that the claim locks.
  */
 export async function dropMarketing(tx: Tx, { hashes }: Person, optedOutAt: Date, now: Date): Promise<void> {
-  const rows = await tx
-    .updateTable('enrollment')
-    .set({ agreed_at: null })
-    .where('address_hash', '=', sql<string>`any(${hashes}::text[])`)
-    .where('journey', '=', 'buyer')
-    .where('outcome', 'is', null)
-    .where('agreed_at', '<=', optedOutAt)
-    .returning(['id', 'lead_id', 'order_id'])
-    .execute();
-  await withdraw(tx, sql<SqlBool>`e.id = any(${rows.map(({ id }) => id)}::uuid[])`, now);
+  const theirs = sql<SqlBool>`e.address_hash = any(${hashes}::text[])`;
+  const ids = await withdrawConsents(tx, theirs, optedOutAt, { by: 'checkout' }, now);
+  const fact = { kind: 'consent-withdrawn' as const, optedOutAt: optedOutAt.toISOString() };
+  await noteForJournal(
+    tx,
+    ids.map((enrollmentId) => ({ ...fact, enrollmentId })),
+    now,
+  );
+}
+
+/**
+ * Takes the consent of before `optedOutAt` out of what purchases have begun and has not ended.
+ *
+ * @param enrollments which, as a condition on `e`
+ * @param by what the timeline says of it
+ * @returns their ids
+ */
+export async function withdrawConsents(
+  tx: Tx,
+  enrollments: RawBuilder<SqlBool>,
+  optedOutAt: Date,
+  by: Record<string, string>,
+  now: Date,
+): Promise<string[]> {
+  const { rows } = await sql<{ id: string; lead_id: string; order_id: string | null }>`
+    update enrollment e set agreed_at = null
+    where ${enrollments} and e.journey = 'buyer' and e.outcome is null and e.agreed_at <= ${optedOutAt}
+    returning id, lead_id, order_id`.execute(tx);
+  const ids = rows.map(({ id }) => id);
+  await withdraw(tx, sql<SqlBool>`e.id = any(${ids}::uuid[])`, now);
   await recordEvents(
     tx,
     rows.map(({ id, lead_id, order_id }) => ({
@@ -269,9 +290,10 @@ export async function dropMarketing(tx: Tx, { hashes }: Person, optedOutAt: Date
       leadId: lead_id,
       enrollmentId: id,
       kind: 'consent-withdrawn' as const,
-      detail: { by: 'checkout', orderId: order_id },
+      detail: { ...by, orderId: order_id },
     })),
   );
+  return ids;
 }
 
 /** @returns null when nobody has told who bought */

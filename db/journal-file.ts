@@ -78,6 +78,7 @@ const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
   'pause',
   'resume',
   'snooze',
+  'consent-withdrawn',
   'campaign-cancelled',
   'campaign-paused',
   'campaign-resumed',

@@ -2,6 +2,7 @@ import { type SqlBool, sql } from 'kysely';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import { STREAMS } from '../domain/streams';
 import { listPauses, pauseAgain, resumeSending } from './breaker';
+import { withdrawConsents } from './buyers';
 import { cancelCampaign } from './cancellations';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
@@ -48,6 +49,7 @@ const ORDER: readonly JournalFact['kind'][] = [
   'pause',
   'resume',
   'snooze',
+  'consent-withdrawn',
   'campaign-paused',
   'campaign-resumed',
   'sending-paused',
@@ -80,6 +82,8 @@ async function apply(replay: Replay, entry: JournalEntry): Promise<Fate> {
       return await applyPause(replay, entry, at);
     case 'snooze':
       return await applySnooze(db, entry, at);
+    case 'consent-withdrawn':
+      return await applyOptOut(db, entry, at);
     case 'campaign-cancelled':
     case 'campaign-paused':
     case 'campaign-resumed':
@@ -149,6 +153,17 @@ async function applySnooze(db: Db, { enrollmentId, nextDueAt }: Of<'snooze'>, no
     const detail = { via: 'journal', dueAt: until };
     await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'snoozed', step: row.step, detail }]);
     return 'applied';
+  });
+}
+
+async function applyOptOut(db: Db, entry: Of<'consent-withdrawn'>, now: Date): Promise<Fate> {
+  const { enrollmentId } = entry;
+  const optedOutAt = new Date(entry.optedOutAt);
+  return await inTransaction(db, async (tx): Promise<Fate> => {
+    const row = await tx.selectFrom('enrollment').select('id').where('id', '=', enrollmentId).executeTakeFirst();
+    if (row === undefined || Number.isNaN(optedOutAt.getTime())) return 'unknown';
+    const those = sql<SqlBool>`e.id = ${enrollmentId}`;
+    return (await withdrawConsents(tx, those, optedOutAt, BY_JOURNAL, now)).length > 0 ? 'applied' : 'known';
   });
 }
 

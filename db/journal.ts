@@ -13,6 +13,8 @@ export type JournalFact =
   | { kind: 'pause' | 'resume'; enrollmentId: string }
   /** Nothing is sent before this (ISO 8601). */
   | { kind: 'snooze'; enrollmentId: string; nextDueAt: string }
+  /** Who bought chose, at a later checkout (`optedOutAt`, ISO 8601), to get no advertising. */
+  | { kind: 'consent-withdrawn'; enrollmentId: string; optedOutAt: string }
   | { kind: 'campaign-cancelled' | 'campaign-paused' | 'campaign-resumed'; campaignId: string }
   /** Only pauses that a person ends. `provider`: `*` is the whole stream. */
   | { kind: 'sending-paused'; stream: Stream; provider: string; reason: string }

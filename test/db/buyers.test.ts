@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { publishVersion, versionOf } from '../../db/campaigns';
 import { type Db, inTransaction } from '../../db/client';
+import { replayJournal } from '../../db/journal-replay';
 import { passGate } from '../../db/ledger';
 import { type Purchase, recordPurchase } from '../../db/purchases';
 import { recordRefund } from '../../db/refunds';
@@ -388,6 +389,24 @@ describe('P7 what marketing to a buyer rests on', () => {
     );
     expect(late.begun).toHaveLength(1);
     expect((await row(late.begun[0] as string)).basis).toBeNull();
+  });
+
+  test('opting out at a checkout stands in the journal: a restored database takes the consent out again', async () => {
+    const { hashes, begun } = await begunBy(await campaign(), false, { softOptIn: SOFT });
+    const id = begun[0] as string;
+    const { agreed_at } = await row(id);
+    await buy({ hashes }, { products: ['X-1'], softOptIn: { ...SOFT, optedOut: true } });
+    const replay = async () => (await replayJournal(db, [], { erase: async () => {} }))['consent-withdrawn'];
+    const before = await replay();
+    expect(before).toMatchObject({ applied: 0, unknown: 0 });
+    await db.updateTable('enrollment').set({ agreed_at }).where('id', '=', id).execute();
+    expect(await replay()).toEqual({ ...before, applied: 1, known: before.known - 1 });
+    expect((await row(id)).agreed_at).toBeNull();
+    // A consent of afterwards is another one.
+    const later = new Date(Date.now() + DAY);
+    await db.updateTable('enrollment').set({ agreed_at: later }).where('id', '=', id).execute();
+    expect(await replay()).toEqual(before);
+    expect((await row(id)).agreed_at).toEqual(later);
   });
 
   test('P10 told late, the first marketing mail waits for the send window', async () => {
