@@ -123,7 +123,11 @@ export async function startWorker(
       );
     }
   } catch (error) {
-    await cleanUp();
+    await Promise.allSettled([...carriers.map((carrier) => carrier.close()), client.connection.close(), db.destroy()]);
+    // A worker holds the connection until it has run. Nobody waits for that: the server may be the one that is gone.
+    void Promise.allSettled(workers.map((worker) => worker.runUntil(Promise.resolve())))
+      .then(() => connection.close())
+      .catch(() => {});
     throw error;
   }
 

@@ -107,14 +107,18 @@ function unclearText(
   );
 }
 
-/** @throws Problem `not-found`, `not-published`, `campaign-cancelled` */
-async function assertRunning(tx: Tx, campaignId: string): Promise<{ latestVersion: number }> {
+/**
+ * Versions are published under a lock of the campaign's row, and a campaign is cancelled under it.
+ *
+ * @param alone whether nobody else is let in who would move its leads
+ * @throws Problem `not-found`, `not-published`, `campaign-cancelled`
+ */
+async function assertRunning(tx: Tx, campaignId: string, alone = false): Promise<{ latestVersion: number }> {
   const row = await tx
     .selectFrom('campaign')
     .select(['latest_version', 'cancelled_at'])
     .where('id', '=', campaignId)
-    // Versions are published under a lock of this row, and a campaign is cancelled under it.
-    .forShare()
+    .$call((query) => (alone ? query.forNoKeyUpdate() : query.forShare()))
     .executeTakeFirst();
   if (row === undefined) throw new Problem('not-found', `there is no campaign ${campaignId}`);
   if (row.cancelled_at !== null)
@@ -134,14 +138,13 @@ export async function startMigration(
 ): Promise<string> {
   const id = randomUUID();
   return await inTransaction(db, async (tx) => {
-    const campaign = await assertRunning(tx, campaignId);
+    const campaign = await assertRunning(tx, campaignId, true);
     const dry = await tx
       .selectFrom('campaign_migration')
       .selectAll()
       .where('id', '=', dryRunId)
       .where('campaign_id', '=', campaignId)
       .where('dry_run', '=', true)
-      // Of two that come for the same dry run the second waits, and is told.
       .forUpdate()
       .executeTakeFirst();
     if (dry === undefined) throw new Problem('not-found', `there is no dry run ${dryRunId} of this campaign`);

@@ -171,10 +171,22 @@ test('without the certificate, or with another key, nobody gets in, and the key 
   const { TEMPORAL_TLS_SERVER_CA_CERT_PATH } = MUTUAL();
   const bare = await attempts(settings(locked, { TEMPORAL_TLS_SERVER_CA_CERT_PATH, TEMPORAL_API_KEY: API_KEY }));
   expect(bare.client).not.toBe('answered');
-  expect(bare.worker).toContain('CertificateRequired');
+  // On a busy machine the end of the connection may be seen before the alert that says why.
+  expect(bare.worker).toMatch(/CertificateRequired|connection closed/);
   const other = await attempts(settings(locked, { ...MUTUAL(), TEMPORAL_API_KEY: 'another key' }));
   for (const said of Object.values(other)) {
     expect(said).toContain('no valid key');
     expect(said).not.toContain('another key');
   }
+});
+
+test('a start that fails half-way says why, not what came of it', async () => {
+  const admin = createTemporalClient({ address: temporal.address, namespace: 'default' });
+  await registerSearchAttributes(admin, 'default');
+  await admin.connection.close();
+  const config = configForTests(database, sink, temporal.address);
+  // The workers for journeys and for the first stream are made by then.
+  const requested = { ...config.smtp.requested, url: 'no URL' };
+  const start = startWorker({ ...config, smtp: { ...config.smtp, requested } }, silent, workflowBundle());
+  await expect(start).rejects.toThrow('the SMTP URL is not a URL');
 });
