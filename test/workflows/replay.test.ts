@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
+import { createCampaign } from '../../db/campaigns';
 import { pendingRequest } from '../../db/confirmation-outbox';
 import { confirmRequest, viewLink } from '../../db/confirmations';
 import { claim, passGate } from '../../db/ledger';
@@ -10,22 +11,27 @@ import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { recordPurchase } from '../../db/purchases';
 import { recordRefund } from '../../db/refunds';
 import { stopEnrollments } from '../../db/stops';
+import { createTestSend } from '../../db/test-sends';
 import { enqueueTransactional, findTransactional } from '../../db/transactional';
+import { hashAddress } from '../../domain/address-hash';
 import type { Outcome } from '../../domain/outcomes';
 import { keepRequestGoing } from '../../temporal/confirmations';
-import { signalJourney, startTransactional } from '../../temporal/journeys';
+import { signalJourney, startImport, startTestSend, startTransactional } from '../../temporal/journeys';
 import {
   confirmedSignal,
   doubleOptInWorkflowId,
+  importWorkflowId,
   journeyWorkflowId,
   progressQuery,
+  testSendWorkflowId,
   transactionalWorkflowId,
   withdrawnSignal,
 } from '../../workflows/contract';
 import { afterPurchaseForTests, definitionForTests, publishForTests } from '../support/campaigns';
 import { type Engine, startEngine, workflowBundle } from '../support/engine';
 import { formForTests, sentBy, submitToConfirm } from '../support/form-requests';
-import { enrollForTests, requestBy } from '../support/leads';
+import { importForTests } from '../support/imports';
+import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
 import { shopMail } from '../support/transactional';
 import { door, eventually } from '../support/waiting';
@@ -75,6 +81,8 @@ describe('P11: old journeys keep running', () => {
       ...(await mailsOfEveryShape()),
       ...(await buyersOfEveryShape()),
       ...(await requestsOfEveryShape()),
+      await testSendOfOneShape(),
+      await importOfOneShape(),
     ];
     for (const { shape, history } of histories) {
       await Worker.runReplayHistory({ workflowBundle: workflowBundle() }, history, shape);
@@ -306,6 +314,44 @@ async function requestsOfEveryShape(): Promise<{ shape: string; history: unknown
     histories.push({ shape: 'opt-in-mail', history: await historyOf(mailWorkflowId, mail.runId) });
   }
   return histories;
+}
+
+/** A test mail to one's own people. */
+async function testSendOfOneShape(): Promise<{ shape: string; history: unknown }> {
+  const { client, db } = engine;
+  const { steps: _, ...definition } = definitionForTests(1);
+  const { id: campaignId } = await createCampaign(db, definition);
+  const testSendId = await createTestSend(db, {
+    campaignId,
+    version: null,
+    step: 0,
+    address: 'autora@tienda.example',
+    lead: { email: 'x@y.example', name: 'Remedios', locale: 'es', timeZone: 'Europe/Madrid', attributes: {} },
+    content: {
+      definition,
+      compiled: { subject: 'Hola', html: '<p>{{ unsubscribeUrl }}</p>', text: '{{ unsubscribeUrl }}' },
+      stepCount: 1,
+      requestedAt: new Date().toISOString(),
+      consentSource: null,
+      hashes: hashAddress('autora@tienda.example', TEST_ADDRESS_KEYS),
+    },
+  });
+  await startTestSend(client, { testSendId, step: 0 });
+  return await ended('test-send-accepted', testSendWorkflowId(testSendId), { state: 'accepted' });
+}
+
+/** A file of leads. */
+async function importOfOneShape(): Promise<{ shape: string; history: unknown }> {
+  const campaignId = await publishForTests(engine.db, definitionForTests(2));
+  const importId = await importForTests(engine.db, campaignId, 'ana@correo.example\nberta@correo.example');
+  await startImport(engine.client, importId);
+  return await ended('import-completed', importWorkflowId(importId), { state: 'completed' });
+}
+
+async function ended(shape: string, workflowId: string, result: object): Promise<{ shape: string; history: unknown }> {
+  const handle = engine.client.workflow.getHandle(workflowId);
+  expect(await handle.result()).toEqual(result);
+  return { shape, history: await historyOf(workflowId, (await handle.describe()).runId) };
 }
 
 /** The same for what follows a purchase. */
