@@ -24,7 +24,7 @@ export interface Cancellation {
  * @throws Problem `not-found`
  */
 export async function cancelCampaign(db: Db, campaignId: string, now: Date, replayed = false): Promise<Cancellation> {
-  return await inTransaction(db, async (tx) => {
+  const cancelled = await inTransaction(db, async (tx) => {
     // First, and under its lock: an enrollment that is just being written is waited for and ended below, and every later
     // one finds the campaign cancelled.
     await tx.selectFrom('campaign').select('id').where('id', '=', campaignId).forUpdate().execute();
@@ -49,9 +49,11 @@ export async function cancelCampaign(db: Db, campaignId: string, now: Date, repl
       select count(*)::int as count from ended`.execute(tx);
     // A statement of its own, so with a snapshot of its own: claims that were waited for above are seen here.
     await withdraw(tx, sql<SqlBool>`e.campaign_id = ${campaignId}`, now);
-    await withdrawPending(tx, sql<SqlBool>`r.campaign_id = ${campaignId}`, now);
     const inFlight = await handingOver(tx, sql<SqlBool>`enrollment.campaign_id = ${campaignId}`);
     await giveBackSlots(tx, sql<SqlBool>`e.campaign_id = ${campaignId} and e.ended_at = ${now}`, now);
     return { stopped: ended.rows[0]?.count ?? 0, inFlight };
   });
+  // Only now: requests are locked before campaigns, and whoever looks at one meanwhile finds the campaign cancelled.
+  await inTransaction(db, (tx) => withdrawPending(tx, sql<SqlBool>`r.campaign_id = ${campaignId}`, now));
+  return cancelled;
 }

@@ -7,6 +7,7 @@ import type { Plan } from '../domain/plan';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
 import { signalStamp } from './outbox';
+import { keepBack } from './request-withdrawal';
 import type { MessageState } from './schema';
 
 // What an audit reads of Postgres, and how it mends what a restored database, or a restored store of Temporal's, has lost.
@@ -242,12 +243,16 @@ export async function noteRequestMails(db: Db, id: string, mails: readonly strin
 }
 
 export async function withdrawRequest(db: Db, id: string, now: Date): Promise<void> {
-  await db
-    .updateTable('form_request')
-    .set({ state: 'withdrawn', ended_at: now, content: null })
-    .where('id', '=', id)
-    .where('state', '=', 'pending')
-    .execute();
+  await inTransaction(db, async (tx) => {
+    const row = await tx
+      .updateTable('form_request')
+      .set({ state: 'withdrawn', ended_at: now, content: null })
+      .where('id', '=', id)
+      .where('state', '=', 'pending')
+      .returning(['mail_id', 'reminder_id'])
+      .executeTakeFirst();
+    if (row !== undefined) await keepBack(tx, [row.mail_id, row.reminder_id], now);
+  });
 }
 
 export async function startRequestAgain(db: Db, id: string): Promise<void> {
