@@ -104,8 +104,8 @@ async function eraseIn(tx: Tx, erasure: Erasure, still: (tx: Tx) => Promise<bool
   const sealed = await seal(tx, erasure, fresh);
   await removeEvidence(tx, leadId);
   await eraseReceived(tx, received, now);
-  await eraseMails(tx, fresh, received, now);
   await eraseRequests(tx, fresh);
+  await eraseMails(tx, fresh, received, now);
   await eraseAnswers(tx, fresh);
   await eraseJourneys(tx, fresh);
   await tx
@@ -300,8 +300,31 @@ async function eraseRequests(tx: Tx, { leadId, hashes }: Person): Promise<void> 
   await tx.deleteFrom('privacy_link').where('lead_id', '=', leadId).execute();
 }
 
-/** An answer that is no longer than this (characters) holds ids and codes, and no name; most are, and need no search. */
+/**
+ * An answer that is no longer than this (characters) holds ids and codes, and no name; most are, and need no search. Nor does
+ * what holds no address, as it is or in a URL. An index leads to the others (migration 0007, which has the same conditions).
+ */
 const IDS_ONLY = 200;
+const hasAddress = (text: string) => `${text} like '%@%' or ${text} like '%\\%40%'`;
+const KEY_WITH_ADDRESS = sql.raw<SqlBool>(`(${hasAddress('key')})`);
+const BODY_OF_PERSON = sql.raw<SqlBool>(`(length(body) > ${IDS_ONLY} or ${hasAddress('body')})`);
+
+/**
+ * Takes what was remembered of a person's requests to the API out, as statements.
+ *
+ * @param needles their addresses, in lower case, as they are and as in a URL
+ * @param named their names, as regular expressions
+ */
+export function answersOf(needles: readonly string[], named: readonly string[]) {
+  return [
+    sql`delete from idempotency where ${KEY_WITH_ADDRESS} and ${holds(sql`lower(key)`, needles)}`,
+    // The key stays: many names are common words, and without it somebody else's request, sent again, would be done twice.
+    sql`
+      update idempotency set body = '{}'
+      where ${BODY_OF_PERSON} and (${holds(sql`lower(body)`, needles)}
+                                   or length(body) > ${IDS_ONLY} and body ~ any(${named}::text[]))`,
+  ];
+}
 
 /** What was remembered of a request to the API, of a test that was sent, and of a line of a file. */
 async function eraseAnswers(tx: Tx, { addresses, words }: Person): Promise<void> {
@@ -311,12 +334,7 @@ async function eraseAnswers(tx: Tx, { addresses, words }: Person): Promise<void>
     const literal = word.replace(/[^\p{L}\p{M}\p{N}\s]/gu, '\\$&');
     return /^[\p{L}\p{N}].*[\p{L}\p{M}\p{N}]$/su.test(word) ? `(?i)\\m${literal}\\M` : `(?i)${literal}`;
   });
-  await sql`delete from idempotency where ${holds(sql`lower(key)`, needles)}`.execute(tx);
-  // The key stays: many names are common words, and without it somebody else's request, sent again, would be done twice.
-  await sql`
-    update idempotency set body = '{}'
-    where body is not null and (${holds(sql`lower(body)`, needles)}
-                                or length(body) > ${IDS_ONLY} and body ~ any(${named}::text[]))`.execute(tx);
+  for (const statement of answersOf(needles, named)) await statement.execute(tx);
   await sql`
     update test_send set address = null, lead = null, content = null,
       state = case when state = 'queued' then 'refused' else state end,

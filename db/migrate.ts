@@ -7,6 +7,7 @@ import * as people from './migrations/0003-people';
 import * as campaignMigrations from './migrations/0004-campaign-migrations';
 import * as figures from './migrations/0005-figures';
 import * as journalState from './migrations/0006-journal-state';
+import * as answersOfPeople from './migrations/0007-answers-of-people';
 
 const MIGRATIONS: Record<string, Migration> = {
   '0001-spine': spine,
@@ -15,6 +16,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0004-campaign-migrations': campaignMigrations,
   '0005-figures': figures,
   '0006-journal-state': journalState,
+  '0007-answers-of-people': answersOfPeople,
 };
 
 /** Postgres: a lock was not to be had within `lock_timeout`. */

@@ -1,6 +1,7 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
 import type { Db } from '../../db/client';
+import { answersOf } from '../../db/erasure';
 import { recordEvents } from '../../db/events';
 import { reserveKey, storeAnswer } from '../../db/idempotency';
 import { keepInbound } from '../../db/inbound';
@@ -357,6 +358,18 @@ describe('everything that is kept of a person', () => {
       .where('import_id', '=', her.importId)
       .executeTakeFirst();
     expect(reason?.reason).toBe('this line was about somebody who has been erased');
+  });
+});
+
+test('answers that hold ids only are not searched: what may name somebody is found by an index', async () => {
+  await db.transaction().execute(async (tx) => {
+    await sql`set local enable_seqscan = off`.execute(tx);
+    for (const statement of answersOf(['ana@correo.example'], ['(?i)\\mAna\\M'])) {
+      const { rows } = await sql<{ 'QUERY PLAN': string }>`explain ${statement}`.execute(tx);
+      const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+      expect(plan).toMatch(/idempotency_(key_with_address|body_of_person)/);
+      expect(plan).not.toMatch(/Seq Scan on idempotency|idempotency_age|idempotency_pkey/);
+    }
   });
 });
 

@@ -27,7 +27,12 @@ test('a lock that somebody holds is waited for in short tries, between which oth
       await sql`select from enrollment`.execute(db);
       expect(await isMigrated(db)).toBe(false);
     });
-    expect(await migrating).toEqual(['0004-campaign-migrations', '0005-figures', '0006-journal-state']);
+    expect(await migrating).toEqual([
+      '0004-campaign-migrations',
+      '0005-figures',
+      '0006-journal-state',
+      '0007-answers-of-people',
+    ]);
     expect(waits).toBeGreaterThan(0);
     expect(await isMigrated(db)).toBe(true);
   } finally {
@@ -45,7 +50,7 @@ test('what fails leaves everything before it applied, and nothing of it; mended,
   );
   expect(rows).toEqual([{ name: '0005-figures' }]);
   await sql`drop table journal_state`.execute(db);
-  expect(await migrate(db)).toEqual(['0006-journal-state']);
+  expect(await migrate(db)).toEqual(['0006-journal-state', '0007-answers-of-people']);
 });
 
 test('a migration may take as long as it takes, any other statement may not', async () => {
