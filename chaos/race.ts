@@ -70,8 +70,6 @@ const LONGEST_PAUSE_MS = 60_000;
 const AT_ONCE = 32;
 /** What is handed over late would be seen within this time (ms). */
 const AFTERMATH_MS = 20_000;
-/** Overdue by more than this (ms) counts as under way. */
-const OVERDUE_MS = 10_000;
 
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 const stopping = new AbortController();
@@ -117,7 +115,8 @@ async function race(home: string): Promise<RaceRun> {
     say(`The first falls due in ${Math.round((firstDue - Date.now()) / 1000)} s; then ${STOPS} stops follow.`);
     const { stops, acked, lateMs, again } = await stopAll(apis, order);
     await sleep(AFTERMATH_MS, undefined, { signal });
-    const rest = { campaignId, horizonMs: -OVERDUE_MS, leftBehindMs: AFTERMATH_MS, withinMs: REST_MS, signal };
+    // Those who take no part are mailed too, the last of them after the last stop.
+    const rest = { campaignId, horizonMs: AFTERMATH_MS, leftBehindMs: AFTERMATH_MS, withinMs: REST_MS, signal };
     const settled = await waitUntilSettled(db, rest);
     const ledger = await readLedger(db, campaignId);
     const facts: Facts = {
