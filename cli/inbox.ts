@@ -19,7 +19,7 @@ import {
 } from '../mail/receive/imap-folder';
 import { parseImapUrl } from '../mail/receive/imap-url';
 import { exitWithParent } from '../stack/supervisor';
-import { addPoolMetrics } from '../telemetry/metrics';
+import { addMailboxMetrics, addPoolMetrics } from '../telemetry/metrics';
 import { checkReadiness } from '../telemetry/readiness';
 import { createLog } from './log';
 import { stopSignal } from './stop-signal';
@@ -41,7 +41,21 @@ interface Inbox {
   log: Logger;
   since: Date | undefined;
   refusals: Refusals;
+  health: MailboxHealth;
 }
+
+interface MailboxHealth {
+  /** By whom it is read, as far as this process knows. */
+  reader: 'none' | 'this' | 'another';
+  /** What does not work at the moment: its folders, or '' for all else. */
+  failing: Set<string>;
+}
+
+/** Whether this process reads a mailbox. */
+const isRead = ({ health }: Inbox) => health.reader === 'this' && health.failing.size === 0;
+/** Whether this process does what it can: it reads a mailbox, or stands by while another has it. */
+const isCaredFor = (inbox: Inbox) =>
+  isRead(inbox) || (inbox.health.reader === 'another' && inbox.health.failing.size === 0);
 
 const SHUTDOWN_MS = 10_000;
 const FIRST_WAIT_MS = 1_000;
@@ -81,12 +95,19 @@ export async function runInbox(env: NodeJS.ProcessEnv, options: InboxOptions): P
       log: log.child(about),
       since,
       refusals: new Map(),
+      health: { reader: 'none', failing: new Set() },
     };
   });
 
-  const ready = () => checkReadiness({ postgres: (ms) => pingDb(db, ms) });
+  const mailboxes = async () => {
+    if (!inboxes.every(isCaredFor)) throw new Error('unread');
+  };
+  const ready = () => checkReadiness({ postgres: (ms) => pingDb(db, ms), mailboxes });
   const telemetry = options.once ? null : await startTelemetry('inbox', config.metrics, log, { ready });
-  if (telemetry !== null) addPoolMetrics(telemetry, () => poolLoad(db));
+  if (telemetry !== null) {
+    addPoolMetrics(telemetry, () => poolLoad(db));
+    addMailboxMetrics(telemetry, () => inboxes.map(isRead));
+  }
   const stopped = new AbortController();
   const signalled = stopSignal().then((signal) => {
     log.info({ signal }, 'stopping');
@@ -131,6 +152,7 @@ async function watch(inbox: Inbox, stopped: AbortSignal): Promise<void> {
   while (!stopped.aborted) {
     const lock = await persist(inbox, stopped, {}, () => takeMailboxLock(inbox.databaseUrl, inbox.source));
     if (lock === null) {
+      inbox.health.reader = 'another';
       if (!told) inbox.log.info({}, 'another process reads this mailbox; waiting for its end');
       told = true;
       await pause(LOCK_WAIT_MS * (0.5 + Math.random()), stopped);
@@ -148,6 +170,8 @@ async function readUnder(lock: MailboxLock, inbox: Inbox, stopped: AbortSignal):
   try {
     await followFolders(inbox, signal);
   } finally {
+    inbox.health.reader = 'none';
+    inbox.health.failing.clear();
     lock.lost.removeEventListener('abort', onLost);
     await lock.release();
   }
@@ -158,6 +182,7 @@ async function followFolders(inbox: Inbox, signal: AbortSignal): Promise<void> {
   const followed = new Map<string, Promise<void>>();
   while (!signal.aborted) {
     const folders = await persist(inbox, signal, {}, () => listFolders(inbox, signal));
+    if (folders !== undefined) inbox.health.reader = 'this';
     for (const folder of folders ?? []) {
       if (followed.has(folder)) continue;
       followed.set(
@@ -270,16 +295,22 @@ function tell(log: Logger, folder: string, { kept, known, rescanned }: FolderRea
 async function persist<T>(
   inbox: Inbox,
   signal: AbortSignal,
-  about: object,
+  about: { folder?: string },
   attempt: (worked: () => void) => Promise<T>,
 ): Promise<T | undefined> {
+  const { failing } = inbox.health;
+  const what = about.folder ?? '';
   for (let failures = 0; !signal.aborted; failures += 1) {
     try {
-      return await attempt(() => {
+      const result = await attempt(() => {
         failures = -1;
+        failing.delete(what);
       });
+      failing.delete(what);
+      return result;
     } catch (error) {
       if (signal.aborted) return undefined;
+      failing.add(what);
       const { firstMs, longestMs, tell: tellOf } = failureOf(error);
       const waitMs = Math.min(firstMs * 2 ** Math.max(failures, 0), longestMs) * (0.5 + Math.random() / 2);
       tellOf(inbox.log, { ...about, againInMs: Math.round(waitMs) });

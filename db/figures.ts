@@ -13,6 +13,8 @@ export interface Waiting {
 export interface Figures {
   /** Enrollments that are more than `OVERDUE_MS` past their due time and held by nothing, by the stream of what is due. */
   overdue: Record<Stream, Waiting>;
+  /** Enrollments that fall due within `DUE_SOON_MS`, or did so recently enough not to be overdue, by stream. */
+  due: Record<Stream, number>;
   /** Mails outside any journey that wait to go out, by stream. */
   mailsWaiting: Record<'transactional' | 'requested', Waiting>;
   /** Messages whose fate is not known (promise P3), until a later report tells of it. */
@@ -38,6 +40,8 @@ export interface Figures {
 
 /** An enrollment that is this late (ms) is overdue: a queue that moves is faster. */
 export const OVERDUE_MS = 5 * 60_000;
+/** As far ahead (ms) as is told what falls due. */
+const DUE_SOON_MS = 60 * 60_000;
 /** No figure counts further than this, so that none costs more than a look at so many rows, however many there are. */
 export const COUNTED_UP_TO = 10_000;
 const PATIENCE_MS = 5_000;
@@ -49,22 +53,32 @@ const waiting = (at: string, from: string, order: string) =>
 const count = (from: string) =>
   sql`(select count(*)::int from (select 1 from ${sql.raw(from)} limit ${COUNTED_UP_TO}) rows)`;
 
-/** One statement, so that all of it is of one moment. */
-export const FIGURES = sql<Row>`
-  select
-    (select coalesce(jsonb_object_agg(stream, waits), '{}') from (
+/** Open enrollments that nothing holds, by the stream of what is due. @param when a condition on `DUE_AT` */
+const dueBy = (when: ReturnType<typeof sql>, facts: ReturnType<typeof sql>) => sql`
+    (select coalesce(jsonb_object_agg(stream, facts), '{}') from (
       select case when o.info_due_at <= o.next_due_at then 'requested'
                   when o.step > 0 then 'marketing'
                   when o.journey = 'buyer' then 'transactional' else 'requested' end as stream,
-             jsonb_build_object('count', count(*), 'since', min(least(o.next_due_at, o.info_due_at))) as waits
+             ${facts} as facts
       from (
         select e.* from enrollment e join campaign c on c.id = e.campaign_id
-        where e.outcome is null and least(e.next_due_at, e.info_due_at) < now() - ${OVERDUE_MS} * interval '1 millisecond'
+        where e.outcome is null and ${when}
           and e.paused_at is null and c.paused_at is null and e.held_for is null
           and (e.review_since is null or e.step = 0 or e.info_due_at is not null)
         order by least(e.next_due_at, e.info_due_at) limit ${COUNTED_UP_TO}
       ) o
-      group by 1) by_stream) as overdue,
+      group by 1) by_stream)`;
+const DUE_AT = sql`least(e.next_due_at, e.info_due_at)`;
+const ago = (ms: number) => sql`now() - ${ms} * interval '1 millisecond'`;
+
+/** One statement, so that all of it is of one moment. */
+export const FIGURES = sql<Row>`
+  select
+    ${dueBy(
+      sql`${DUE_AT} < ${ago(OVERDUE_MS)}`,
+      sql`jsonb_build_object('count', count(*), 'since', min(least(o.next_due_at, o.info_due_at)))`,
+    )} as overdue,
+    ${dueBy(sql`${DUE_AT} >= ${ago(OVERDUE_MS)} and ${DUE_AT} < ${ago(-DUE_SOON_MS)}`, sql`count(*)`)} as due,
     (select coalesce(jsonb_object_agg(stream, waits), '{}') from (
       select stream, jsonb_build_object('count', count(*), 'since', min(created_at)) as waits
       from (select stream, created_at from transactional
@@ -111,6 +125,7 @@ export async function readFigures(db: Db): Promise<Figures> {
   return {
     ...row,
     overdue: mapped(row.overdue, { transactional: none(), requested: none(), marketing: none() }),
+    due: { transactional: 0, requested: 0, marketing: 0, ...row.due },
     mailsWaiting: mapped(row.mailsWaiting, { transactional: none(), requested: none() }),
     unstarted: waitingOf(row.unstarted),
     unsignalled: waitingOf(row.unsignalled),
@@ -124,9 +139,10 @@ export async function readFigures(db: Db): Promise<Figures> {
 type Raw = { count: number; since: string | null };
 type Row = Omit<
   Figures,
-  'overdue' | 'mailsWaiting' | 'unstarted' | 'unsignalled' | 'journal' | 'inboxNew' | 'webhooksWaiting'
+  'overdue' | 'due' | 'mailsWaiting' | 'unstarted' | 'unsignalled' | 'journal' | 'inboxNew' | 'webhooksWaiting'
 > & {
   overdue: Record<string, Raw>;
+  due: Partial<Record<Stream, number>>;
   mailsWaiting: Record<string, Raw>;
   unstarted: Raw;
   unsignalled: Raw;

@@ -41,10 +41,23 @@ export const deliveries = told<DeliveryTold>('recuerda:delivery');
 /** Whether a claim was granted; a refused one found that something forbids the mail now. */
 export const claims = told<{ stream: Stream; granted: boolean }>('recuerda:claim');
 
+export const RECONCILER_WORK = [
+  'started',
+  'mails',
+  'testSends',
+  'signalled',
+  'watched',
+  'woken',
+  'imports',
+  'leftBehind',
+] as const;
+type ReconcilerWork = (typeof RECONCILER_WORK)[number];
+
 /** A round of the reconciler that went through, with what it has done, or one that failed, with its code. */
 export const reconcilerRounds = told<{
   ms: number;
-  done: { started: number; signalled: number; watched: number; woken: number; imports: number } | null;
+  /** How much of each kind. */
+  done: Record<ReconcilerWork, number> | null;
 }>('recuerda:reconciler-round');
 
 /** A round over what was received. */

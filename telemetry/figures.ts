@@ -28,6 +28,7 @@ export function addFigures(
   const of = (name: string, help: string, labels: string[] = []) => gauge(registry, name, help, labels);
   const up = of('recuerda_figures_up', 'Whether what follows could be looked up', ['source']);
   const overdue = waiting('recuerda_overdue', 'Enrollments well past their due time that nothing holds', ['stream']);
+  const due = of('recuerda_due', 'Enrollments that fall due within the hour, or just did', ['stream']);
   const mails = waiting('recuerda_mails_waiting', 'Mails outside any journey that wait to go out', ['stream']);
   const unstarted = waiting('recuerda_unstarted', 'Journeys that were not started yet');
   const unsignalled = waiting('recuerda_unsignalled', 'Stops and wakes that no workflow was told of yet');
@@ -65,9 +66,10 @@ export function addFigures(
     atMostEvery(KEPT_MS, clock, async () => {
       const found = await sources.figures().catch(() => null);
       up.set({ source: 'postgres' }, found === null ? 0 : 1);
-      for (const each of [...ofPostgres, ended, paused, campaigns, imports]) each.reset();
+      for (const each of [...ofPostgres, due, ended, paused, campaigns, imports]) each.reset();
       if (found === null) return;
       for (const [stream, waits] of Object.entries(found.overdue)) overdue.set(waits, { stream });
+      for (const [stream, count] of Object.entries(found.due)) due.set({ stream }, count);
       for (const [stream, waits] of Object.entries(found.mailsWaiting)) mails.set(waits, { stream });
       unstarted.set(found.unstarted);
       unsignalled.set(found.unsignalled);

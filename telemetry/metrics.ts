@@ -5,6 +5,7 @@ import {
   DELIVERY_RESULTS,
   deliveries,
   inboundRounds,
+  RECONCILER_WORK,
   reconcilerRounds,
   requestsBegun,
   requestsEnded,
@@ -62,6 +63,8 @@ export function addRequestMetrics({ registry }: Metrics): void {
   });
 }
 
+const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
 /** Adds what a worker tells of its deliveries, of the reconciler's rounds, of what was received, and of webhooks. */
 export function addWorkerMetrics({ registry }: Metrics): void {
   const sends = counter(registry, 'recuerda_deliveries_total', 'Tries to hand a mail over, by what became of them', [
@@ -98,7 +101,7 @@ export function addWorkerMetrics({ registry }: Metrics): void {
   const rounds = counter(registry, 'recuerda_reconciler_rounds_total', 'Rounds of the reconciler', ['result']);
   for (const result of ['ok', 'failed']) rounds.inc({ result }, 0);
   const work = counter(registry, 'recuerda_reconciler_work_total', 'What the reconciler had to do', ['kind']);
-  for (const kind of ['started', 'signalled', 'watched', 'woken', 'imports']) work.inc({ kind }, 0);
+  for (const kind of RECONCILER_WORK) work.inc({ kind: kebab(kind) }, 0);
   const roundTimes = new Histogram({
     name: 'recuerda_reconciler_round_duration_seconds',
     help: 'Time that a round of the reconciler took',
@@ -118,7 +121,7 @@ export function addWorkerMetrics({ registry }: Metrics): void {
     roundTimes.observe(ms / 1000);
     if (done === null) return;
     lastRound.setToCurrentTime();
-    for (const [kind, count] of Object.entries(done)) work.inc({ kind }, count);
+    for (const kind of RECONCILER_WORK) work.inc({ kind: kebab(kind) }, done[kind]);
   });
 
   const received = counter(registry, 'recuerda_inbound_total', 'Received mail and events that were dealt with', [
@@ -148,6 +151,14 @@ export function addPoolMetrics(
     connections.set({ state: 'idle' }, now.idle);
     most.set(now.most);
     waiting.set(now.waiting);
+  });
+}
+
+/** Adds whether each mailbox is read by this process. @param read in the order of IMAP_URL */
+export function addMailboxMetrics({ registry, refreshers }: Metrics, read: () => boolean[]): void {
+  const up = gauge(registry, 'recuerda_mailbox_up', 'Whether this process reads a mailbox', ['inbox']);
+  refreshers.push(() => {
+    for (const [index, isRead] of read().entries()) up.set({ inbox: String(index + 1) }, isRead ? 1 : 0);
   });
 }
 

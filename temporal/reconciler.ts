@@ -90,11 +90,16 @@ const OLD_TRIES_MS = 48 * 60 * 60_000;
 /** What one round has done, by count. */
 export interface Round {
   started: number;
+  /** Mails outside any journey that were started. */
+  mails: number;
+  testSends: number;
   signalled: number;
   watched: number;
   /** Found as held for what is no longer paused, or sent to try. */
   woken: number;
   imports: number;
+  /** Messages whose attempt died after the gate: `unknown` now. */
+  leftBehind: number;
 }
 
 /**
@@ -119,7 +124,8 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
       reconcilerRounds.publish({ ms: Date.now() - begun, done: round });
       options.onRound?.();
       busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= WATCH_BATCH;
-      if (round.started + round.signalled + round.watched + round.imports > 0) log.info({ ...round }, 'reconciled');
+      const { woken: _, leftBehind: __, ...told } = round;
+      if (Object.values(told).some((count) => count > 0)) log.info({ ...round }, 'reconciled');
       await keepLimits(options.client, options.db, log, applied);
       // In a demonstration, where months are minutes, so much more often.
       if (Date.now() - enforced >= RETENTION_EVERY_MS / (options.retention?.timeFactor ?? 1)) {
@@ -236,10 +242,13 @@ export async function reconcileOnce(options: ReconcilerOptions, watch = true): P
   if (failures.length > 0) throw failures[0];
   return {
     started: started.length + asked,
+    mails: startedMails.length,
+    testSends: startedTests.length,
     signalled: signalled.length + kept.length - asked,
     watched: watched.length,
     woken,
     imports: imports.length,
+    leftBehind,
   };
 }
 

@@ -9,6 +9,7 @@ import { mailIdentity } from '../../mail/compose/identity';
 import { createCarrier } from '../../mail/deliver/connections';
 import { type Delivery, deliver } from '../../mail/deliver/send';
 import { classifyRaw } from '../../mail/receive/classify';
+import { freePort } from '../../stack/ports';
 import { API_KEY, type ApiUnderTest, apiUnderTest } from '../api/api-under-test';
 import { type Cable, layCable } from '../support/cable';
 import { describeWith } from '../support/installed';
@@ -52,7 +53,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     await database.drop();
   });
 
-  function inbox(imapUrl: string, args: string[] = []): RunningCommand {
+  function inbox(imapUrl: string, args: string[] = [], metricsPort?: number): RunningCommand {
     const command = runCommand(['inbox', ...args], home, {
       DATABASE_URL: database.url,
       TEMPORAL_ADDRESS: '127.0.0.1:1',
@@ -60,18 +61,25 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       RECUERDA_PUBLIC_URL: 'http://127.0.0.1:3000',
       RECUERDA_SECRET: 'only-for-this-test-only-for-this-test',
       IMAP_URL: imapUrl,
+      ...(metricsPort === undefined ? {} : { RECUERDA_METRICS_PORT: String(metricsPort) }),
     });
     running.add(command);
     return command;
   }
 
   /** Starts one and waits until it has read everything in both folders. */
-  async function watching(imapUrl: string): Promise<RunningCommand> {
-    const command = inbox(imapUrl);
+  async function watching(imapUrl: string, metricsPort?: number): Promise<RunningCommand> {
+    const command = inbox(imapUrl, [], metricsPort);
     await eventually(() => lines(command, 'watching').length >= 2 || command.child.exitCode !== null, 30_000);
     if (command.child.exitCode !== null) throw new Error(command.output());
     return command;
   }
+
+  const readiness = async (port: number) => {
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+    return [answer.status, await answer.json()];
+  };
+  const metricsOf = async (port: number) => await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
 
   const lines = (command: RunningCommand, message: string) =>
     command
@@ -170,7 +178,8 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
 
   test('a wrong password is told to the operator, without it, and does not keep it from stopping', async () => {
     const url = servers.imapUrl(MAILBOXES.ventas).replace('secret', 'guessed');
-    const command = inbox(url);
+    const port = await freePort();
+    const command = inbox(url, [], port);
     await command.prints('the mail server refuses the login');
     expect(lines(command, 'the mail server refuses the login')[0]).toMatchObject({
       level: 50,
@@ -179,6 +188,8 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       code: 'AUTHENTICATIONFAILED',
     });
     expect(Number(lines(command, 'the mail server refuses')[0]?.againInMs)).toBeGreaterThan(60_000);
+    expect(await readiness(port)).toMatchObject([503, { postgres: 'ok', mailboxes: 'unread' }]);
+    expect(await metricsOf(port)).toContain('recuerda_mailbox_up{inbox="1"} 0');
     command.child.kill('SIGTERM');
     expect(await command.ends(10_000)).toBe(0);
     expect(command.output()).not.toMatch(/guessed|ventas/);
@@ -192,9 +203,15 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
 
   test('of two processes one reads; the other takes over when that one is killed; a lost lock is taken again', async () => {
     const url = servers.imapUrl(MAILBOXES.ventas);
-    const first = await watching(url);
-    const second = inbox(url);
+    const ports = [await freePort(), await freePort()] as const;
+    const first = await watching(url, ports[0]);
+    const second = inbox(url, [], ports[1]);
     await second.prints('another process reads this mailbox');
+    // The mailbox is read by one of them, and the other stands by.
+    for (const [index, port] of ports.entries()) {
+      expect(await readiness(port)).toEqual([200, { status: 'ready', postgres: 'ok', mailboxes: 'ok' }]);
+      expect(await metricsOf(port)).toContain(`recuerda_mailbox_up{inbox="1"} ${index === 0 ? 1 : 0}`);
+    }
     await servers.send([1, 2, 3].map((n) => ({ from: 'a@box.test', to: MAILBOXES.ventas, raw: mail(`a${n}`) })));
     await eventually(async () => (await count()) === 3);
     expect([lines(second, 'watching').length, lines(second, 'mail was kept').length]).toEqual([0, 0]);

@@ -30,6 +30,7 @@ async function enrolled(email: string, row: Record<string, unknown> = {}): Promi
 test('counts nothing where nothing is', async () => {
   const none: Figures = {
     overdue: { transactional: NOTHING, requested: NOTHING, marketing: NOTHING },
+    due: { transactional: 0, requested: 0, marketing: 0 },
     mailsWaiting: { transactional: NOTHING, requested: NOTHING },
     unknown: { enrollment: 0, transactional: 0 },
     inDelivery: { claimed: 0, handing_over: 0 },
@@ -81,11 +82,14 @@ test('counts what is late by its stream, and what is held, paused or ended not',
     expect(waits.count).toBe(1);
     expect(Date.now() - (waits.since?.getTime() ?? 0)).toBeGreaterThan(OVERDUE_MS);
   }
+  // The one of in a minute, and the one of just now.
+  expect(found.due).toEqual({ transactional: 0, requested: 2, marketing: 0 });
   expect(found.endedLastHour).toEqual({ purchased: 1 });
   expect(found.unsignalled.count).toBe(1);
   expect(found.unstarted.count).toBe(1);
   expect(found.unknown).toEqual({ enrollment: 1, transactional: 0 });
-  expect(found.journal.count).toBe(1);
+  // The stop and the pause.
+  expect(found.journal.count).toBe(2);
   expect(found.sendingPauses).toEqual([{ stream: 'marketing', provider: '*', reason: 'by-hand' }]);
 });
 

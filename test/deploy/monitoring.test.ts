@@ -1,14 +1,17 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { addFigures } from '../../telemetry/figures';
 import {
   addConnectionMetrics,
+  addMailboxMetrics,
   addPoolMetrics,
   addRequestMetrics,
   addWorkerMetrics,
   createMetrics,
 } from '../../telemetry/metrics';
+import { describeWith } from '../support/installed';
 
 // What the dashboard and the alerts ask for, against what there is to be had.
 
@@ -44,6 +47,7 @@ async function ours(): Promise<Set<string>> {
   addWorkerMetrics(metrics);
   addPoolMetrics(metrics, () => ({ inUse: 0, idle: 0, most: 0, waiting: 0 }));
   addConnectionMetrics(metrics, () => []);
+  addMailboxMetrics(metrics, () => []);
   const nothing = () => Promise.reject(new Error('not asked here'));
   addFigures(metrics, { figures: nothing, backlogs: nothing });
   const text = await metrics.text();
@@ -73,12 +77,22 @@ test('every panel asks for something, and none has the name of another of its ki
   expect(new Set(names).size).toBe(names.length);
 });
 
+const sections = [...read('docs/operations.md').matchAll(/^##+ (.+)$/gm)].map(([, title = '']) =>
+  title.toLowerCase().replaceAll(' ', '-'),
+);
+
 test('every alert says how bad it is, what is wrong, and where to read what to do', () => {
   for (const { alert, labels, annotations } of rules) {
     expect([alert, ['warning', 'critical'].includes(labels.severity)]).toEqual([alert, true]);
     expect(annotations.summary).toBeTruthy();
-    expect(annotations.runbook_url).toMatch(/^docs\/operations\.md#[a-z0-9-]+$/);
+    expect(sections.map((section) => `docs/operations.md#${section}`)).toContain(annotations.runbook_url);
   }
+});
+
+describeWith(['promtool'], 'Prometheus itself', () => {
+  test('finds that the alerts come up on the series that are made for them, and not on others', () => {
+    execFileSync('promtool', ['test', 'rules', join(ROOT, 'deploy/prometheus/alerts.test.yml')], { stdio: 'pipe' });
+  });
 });
 
 test('docs/monitoring.md explains every metric of ours, and no other', async () => {
