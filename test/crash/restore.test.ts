@@ -2,11 +2,13 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runReplayJournal } from '../../cli/replay-journal';
+import { pauseSending, resumeAll } from '../../db/breaker';
 import { createDb, type Db } from '../../db/client';
 import { flushJournal } from '../../db/journal';
 import { openJournalFile } from '../../db/journal-file';
 import { stopEnrollments } from '../../db/stops';
 import { enqueueTransactional } from '../../db/transactional';
+import { STREAMS } from '../../domain/streams';
 import type { AuditReport } from '../../temporal/audit';
 import { publishForTests } from '../support/campaigns';
 import { eraseForTests } from '../support/erasing';
@@ -35,7 +37,7 @@ afterAll(async () => {
 async function stepOf(db: Db, id: string) {
   return await db
     .selectFrom('enrollment')
-    .select(['step', 'outcome', 'next_due_at', 'started_at', 'lead_id'])
+    .select(['step', 'outcome', 'next_due_at', 'started_at', 'lead_id', 'held_for'])
     .where('id', '=', id)
     .executeTakeFirst();
 }
@@ -201,12 +203,15 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
     expect(stage.mailsTo(`${name}@correo.example`)).toHaveLength(1);
 });
 
-test('P3, P4, P10: moved to an empty Temporal: the audit has every journey started at its step, and due times stay', async () => {
+test('P2, P3, P4, P10: moved to an empty Temporal as the runbook says: every journey is started at its step, due times stay, and who left meanwhile is left alone', async () => {
   const [from, to] = await Promise.all([setStage(), setStage()]);
+  const journal = join(dir, 'journal-of-the-move');
+  await mkdir(journal);
   const old: WorkerSettings = {
     databaseUrl: from.database.url,
     temporalAddress: from.temporalAddress,
     smtpUrl: to.sink.url,
+    journal,
   };
   let moved: TestDatabase | undefined;
   try {
@@ -215,16 +220,28 @@ test('P3, P4, P10: moved to an empty Temporal: the audit has every journey start
     const asleep = await from.enroll(theirs, 'duerme@mudanza.example');
     const due = await from.enroll(theirs, 'vence@mudanza.example');
     const paused = await from.enroll(theirs, 'pausa@mudanza.example');
-    for (const id of [asleep, due, paused]) await patiently(async () => (await from.row(id)).step === 1);
+    const leaving = await from.enroll(theirs, 'seva@mudanza.example');
+    const all = [asleep, due, paused, leaving];
+    for (const id of all) await patiently(async () => (await from.row(id)).step === 1);
     await from.db.updateTable('enrollment').set({ paused_at: new Date() }).where('id', '=', paused).execute();
+    // Everything is paused before the copy is made, and the journal goes on after it.
+    await pauseSending(from.db, { streams: STREAMS, provider: '*', now: new Date() });
+    const file = openJournalFile(journal);
+    await flushJournal(from.db, file);
     await worker.stop();
     const dueTimes = new Map<string, Date>();
     for (const id of [asleep, due, paused]) dueTimes.set(id, (await from.row(id)).next_due_at);
     moved = await backUp(from.database);
     const copy = createDb({ url: moved.url, maxConnections: 2, onError: () => {} });
+    await stopEnrollments(from.db, { who: { enrollmentId: leaving }, outcome: 'unsubscribed', now: new Date() });
+    await flushJournal(from.db, file);
+    await file.close();
 
     // The new engine knows none of them.
     const now: WorkerSettings = { ...old, databaseUrl: moved.url, temporalAddress: to.temporalAddress };
+    await expect(startWorkerProcess(now)).rejects.toThrow('older than its journal');
+    expect(await runReplayJournal(environmentOf(now), undefined, {}, { write: () => {} })).toBe(0);
+    expect(await stepOf(copy, leaving)).toMatchObject({ outcome: 'unsubscribed' });
     const looked = await audited(now);
     const theirOwn = looked.report.differences
       .filter(({ kind }) => kind === 'missing')
@@ -237,11 +254,15 @@ test('P3, P4, P10: moved to an empty Temporal: the audit has every journey start
       expect((await to.journey(id).progress())?.until).toBe(dueTimes.get(id)?.getTime());
     }
     await fallDue(copy, due);
+    await patiently(async () => (await stepOf(copy, due))?.held_for != null);
+    expect(to.mailsTo('vence@mudanza.example')).toHaveLength(1);
+    expect(await resumeAll(copy, new Date())).toEqual([...STREAMS].sort());
     await patiently(async () => (await stepOf(copy, due))?.step === 2);
     await copy.destroy();
     const subjects = (name: string) => to.mailsTo(`${name}@mudanza.example`).map(({ subject }) => subject);
     expect(subjects('duerme')).toEqual(['Paso 0']);
     expect(subjects('pausa')).toEqual(['Paso 0']);
+    expect(subjects('seva')).toEqual(['Paso 0']);
     expect(subjects('vence')).toEqual(['Paso 0', 'Paso 1']);
   } finally {
     await Promise.all([from.close(), to.close()]);
