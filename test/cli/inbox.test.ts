@@ -257,7 +257,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       // Some share their Message-ID with one before.
       const raws = batch.map((subject, n) => mail(subject, n % 4 === 0 ? `again-${n}` : randomUUID()));
       const sending = servers.send(raws.map((raw) => ({ from: 'a@box.test', to: MAILBOXES.ventas, raw })));
-      await eventually(async () => (await count()) > before + ((round * 7) % perRound) / 2);
+      await eventually(async () => (await count()) > before + ((round * 7) % perRound) / 2, 60_000);
       if (round % 2 === 0) {
         cable.cut();
         cable.mend();
@@ -265,7 +265,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       } else {
         interrupted.servers += servers.killImapProcesses();
       }
-      await eventually(async () => (await count()) > before + perRound / 2, 30_000);
+      await eventually(async () => (await count()) > before + perRound / 2, 60_000);
       reader.child.kill('SIGKILL');
       await reader.ends();
       interrupted.readers += 1;
