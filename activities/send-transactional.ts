@@ -15,10 +15,10 @@ import {
   passTransactionalGate,
   postponeTransactional,
   releaseTransactional,
-  type SettledState,
   settleTransactional,
   type TransactionalClaim,
 } from '../db/transactional';
+import type { SettledState } from '../db/transactional-fate';
 import { type AddressKey, hashAddress } from '../domain/address-hash';
 import { normaliseAddress } from '../domain/addresses';
 import { deferUntil } from '../domain/deferral';

@@ -1,6 +1,7 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import type { Tx } from './client';
 import { signalStamp } from './outbox';
+import { settleWhere } from './transactional-fate';
 
 /**
  * Withdraws requests that wait to be confirmed, erases what was sent with them, and keeps their mails back that have not
@@ -31,8 +32,6 @@ export async function withdrawPending(
 export async function keepBack(tx: Tx, mailIds: readonly (string | null)[], now: Date): Promise<void> {
   const ids = mailIds.filter((id) => id !== null);
   if (ids.length === 0) return;
-  await sql`
-    update transactional set state = 'rejected', code = 'withdrawn', settled_at = ${now}, not_before = null,
-      content = null, email = null, address_hash = case when not erase_when_settled then address_hash end
-    where id = any(${ids}::uuid[]) and state in ('queued', 'claimed')`.execute(tx);
+  const fate = { state: 'rejected', code: 'withdrawn', providerId: null, now } as const;
+  await settleWhere(tx, ids, sql`state in ('queued', 'claimed')`, fate);
 }

@@ -10,6 +10,7 @@ import { KEEP_ANSWERS_MS } from './idempotency';
 import { notPausedByHand } from './ledger';
 import type { MessageReport, TransactionalKind } from './schema';
 import { stopIn } from './stops';
+import { type SettledState, settleWhere } from './transactional-fate';
 
 // Mail outside any journey, and its ledger: the row itself. It knows no suppression (invoices ignore objections, and who asked by
 // a page has asked), so a claim looks at nothing but its own row; what it shares with the ledger of journeys is the gate (promise P3).
@@ -95,7 +96,6 @@ export type MailStream = Extract<Stream, 'transactional' | 'requested'>;
 
 /** `queued` also while it waits for another try; `deferred` is for good, after five days of them. */
 export type TransactionalState = 'queued' | 'claimed' | 'handing_over' | SettledState;
-export type SettledState = 'accepted' | 'rejected' | 'deferred' | 'unknown';
 
 /** Another try of mail that was started and should be done by now is looked for this often (ms). */
 const WATCH_AGAIN_MS = 15 * 60_000;
@@ -109,8 +109,7 @@ const WATCH_AGAIN_MS = 15 * 60_000;
  */
 export async function enqueueTransactional(db: Db | Tx, mail: NewTransactional, once?: string): Promise<string> {
   const keep = async (tx: Tx) => {
-    if (once !== undefined && (await insertMail(tx, mail, once))) return once;
-    if (once !== undefined && (await isRecent(tx, once))) return once;
+    if (once !== undefined && ((await insertMail(tx, mail, once)) || (await isRecent(tx, once)))) return once;
     const id = randomUUID();
     await insertMail(tx, mail, id);
     return id;
@@ -376,7 +375,7 @@ export async function settleTransactional(db: Db | Tx, settlement: Transactional
     token === null
       ? sql`state = 'handing_over'`
       : sql`token = ${token}::uuid and state in ('claimed', 'handing_over') or state = 'unknown' and ${state} = 'accepted'`;
-  return await settleWhere(db, id, ours, { state, code, providerId, now });
+  return await settleWhere(db, [id], ours, { state, code, providerId, now });
 }
 
 /**
@@ -409,40 +408,18 @@ export async function bounceTransactional(
 /** Settles a mail of which the engine knows that it was dealt with, and the ledger does not, since it comes from a backup. */
 export async function settleLost(db: Db, id: string, state: SettledState, now: Date): Promise<void> {
   const lost = { state, code: 'restored', providerId: null, now };
-  await settleWhere(db, id, sql`state in ('queued', 'claimed', 'handing_over')`, lost);
+  await settleWhere(db, [id], sql`state in ('queued', 'claimed', 'handing_over')`, lost);
 }
 
 /** Ends a mail that somebody has cancelled in the engine, unless it is past the gate. @returns its state afterwards */
 export async function abandonTransactional(db: Db, id: string, now: Date): Promise<TransactionalState> {
-  await settleWhere(db, id, sql`state in ('queued', 'claimed')`, {
+  await settleWhere(db, [id], sql`state in ('queued', 'claimed')`, {
     state: 'rejected',
     code: 'cancelled',
     providerId: null,
     now,
   });
   return (await findTransactional(db, id)).state;
-}
-
-async function settleWhere(
-  db: Db | Tx,
-  id: string,
-  condition: ReturnType<typeof sql>,
-  fate: { state: SettledState; code: string; providerId: string | null; now: Date },
-): Promise<boolean> {
-  const result = await sql`
-    with settled as (
-      update transactional set
-        state = ${fate.state}, code = ${fate.code}, provider_id = ${fate.providerId}, settled_at = ${fate.now},
-        not_before = null, content = null,
-        email = case when kind = 'shop' and not erase_when_settled then email end,
-        address_hash = case when not erase_when_settled then address_hash end
-      where id = ${id} and (${condition})
-      returning id
-    ), erased as (
-      delete from transactional_attachment where transactional_id in (select id from settled)
-    )
-    select id from settled`.execute(db);
-  return result.rows.length === 1;
 }
 
 // ---- starting --------------------------------------------------------------------------------------------------------
