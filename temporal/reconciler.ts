@@ -123,9 +123,10 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
       if (watch && round.watched < WATCH_BATCH) watched = begun;
       reconcilerRounds.publish({ ms: Date.now() - begun, done: round });
       options.onRound?.();
-      busy = round.started >= BATCH || round.signalled >= BATCH || round.woken >= BATCH || round.watched >= WATCH_BATCH;
-      const { woken: _, leftBehind: __, ...told } = round;
-      if (Object.values(told).some((count) => count > 0)) log.info({ ...round }, 'reconciled');
+      busy =
+        [round.started, round.mails, round.signalled, round.woken].some((count) => count >= BATCH) ||
+        round.watched >= WATCH_BATCH;
+      if (Object.values(round).some((count) => count > 0)) log.info({ ...round }, 'reconciled');
       await keepLimits(options.client, options.db, log, applied);
       // In a demonstration, where months are minutes, so much more often.
       if (Date.now() - enforced >= RETENTION_EVERY_MS / (options.retention?.timeFactor ?? 1)) {
