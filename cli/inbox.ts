@@ -54,8 +54,7 @@ interface MailboxHealth {
 /** Whether this process reads a mailbox. */
 const isRead = ({ health }: Inbox) => health.reader === 'this' && health.failing.size === 0;
 /** Whether this process does what it can: it reads a mailbox, or stands by while another has it. */
-const isCaredFor = (inbox: Inbox) =>
-  isRead(inbox) || (inbox.health.reader === 'another' && inbox.health.failing.size === 0);
+const isCaredFor = ({ health }: Inbox) => health.reader !== 'none' && health.failing.size === 0;
 
 const SHUTDOWN_MS = 10_000;
 const FIRST_WAIT_MS = 1_000;

@@ -242,6 +242,7 @@ export async function noteRequestMails(db: Db, id: string, mails: readonly strin
     where id = ${id} and state = 'pending'`.execute(db);
 }
 
+/** Unlike `withdrawPending` it tells nobody: the request's workflow has ended. */
 export async function withdrawRequest(db: Db, id: string, now: Date): Promise<void> {
   await inTransaction(db, async (tx) => {
     const row = await tx

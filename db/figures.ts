@@ -53,6 +53,7 @@ const waiting = (at: string, from: string, order: string) =>
 const count = (from: string) =>
   sql`(select count(*)::int from (select 1 from ${sql.raw(from)} limit ${COUNTED_UP_TO}) rows)`;
 
+const DUE_AT = sql`least(e.next_due_at, e.info_due_at)`;
 /** Open enrollments that nothing holds, by the stream of what is due. @param when a condition on `DUE_AT` */
 const dueBy = (when: ReturnType<typeof sql>, facts: ReturnType<typeof sql>) => sql`
     (select coalesce(jsonb_object_agg(stream, facts), '{}') from (
@@ -65,10 +66,9 @@ const dueBy = (when: ReturnType<typeof sql>, facts: ReturnType<typeof sql>) => s
         where e.outcome is null and ${when}
           and e.paused_at is null and c.paused_at is null and e.held_for is null
           and (e.review_since is null or e.step = 0 or e.info_due_at is not null)
-        order by least(e.next_due_at, e.info_due_at) limit ${COUNTED_UP_TO}
+        order by ${DUE_AT} limit ${COUNTED_UP_TO}
       ) o
       group by 1) by_stream)`;
-const DUE_AT = sql`least(e.next_due_at, e.info_due_at)`;
 const ago = (ms: number) => sql`now() - ${ms} * interval '1 millisecond'`;
 
 /** One statement, so that all of it is of one moment. */
