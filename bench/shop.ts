@@ -36,20 +36,27 @@ export function createShop({ apiUrls, apiKey }: Pick<BenchStack, 'apiUrls' | 'ap
         authorization: `Bearer ${apiKey}`,
         ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
       };
-      const sent = request(url + path, { method, agent, headers }, (answer) => {
-        const parts: Buffer[] = [];
-        answer.on('data', (part: Buffer) => parts.push(part));
-        answer.on('error', reject);
-        answer.on('end', () => {
-          const ms = performance.now() - start;
-          const text = Buffer.concat(parts).toString('utf8');
-          const status = answer.statusCode ?? 0;
-          if (status < 200 || status > 299) reject(new Error(`${method} ${path}: ${status} ${text.slice(0, 300)}`));
-          else resolve({ status, body: text === '' ? null : JSON.parse(text), ms });
+      const send = () => {
+        const sent = request(url + path, { method, agent, headers }, (answer) => {
+          const parts: Buffer[] = [];
+          answer.on('data', (part: Buffer) => parts.push(part));
+          answer.on('error', reject);
+          answer.on('end', () => {
+            const ms = performance.now() - start;
+            const text = Buffer.concat(parts).toString('utf8');
+            const status = answer.statusCode ?? 0;
+            if (status < 200 || status > 299) reject(new Error(`${method} ${path}: ${status} ${text.slice(0, 300)}`));
+            else resolve({ status, body: text === '' ? null : JSON.parse(text), ms });
+          });
         });
-      });
-      sent.on('error', reject);
-      sent.end(body);
+        sent.on('error', (error: NodeJS.ErrnoException) => {
+          // The API has closed a connection that was idle, just when this was written to it: nobody has read it.
+          if (sent.reusedSocket && error.code === 'ECONNRESET') send();
+          else reject(error);
+        });
+        sent.end(body);
+      };
+      send();
     });
   };
   return {
