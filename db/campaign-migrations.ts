@@ -9,6 +9,7 @@ import { type Actor, recordAudit } from './audit';
 import { versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { recordEvents } from './events';
+import { noteForJournal } from './journal';
 import { signalStamp } from './outbox';
 import { giveBackSlots } from './quota';
 import type { CampaignMigrationTable, MatchedVersion } from './schema';
@@ -328,7 +329,7 @@ async function loadLeads(tx: Tx, ids: readonly string[], lock: boolean) {
     .selectFrom('enrollment as e')
     .innerJoin('lead as l', 'l.id', 'e.lead_id')
     .select(['e.id', 'e.lead_id', 'e.version', 'e.plan', 'e.step', 'e.next_due_at', 'e.enrolled_at', 'e.outcome'])
-    .select(['e.started_at', 'l.time_zone'])
+    .select(['e.started_at', 'e.moves', 'l.time_zone'])
     .where('e.id', '=', sql<string>`any(${ids}::uuid[])`);
   return await (lock ? query.forNoKeyUpdate('e').skipLocked() : query).execute();
 }
@@ -590,6 +591,19 @@ async function move(tx: Tx, migration: Row, moving: readonly Outcome[], now: Dat
                 ${moving.map(({ plan }) => (plan === null ? null : JSON.stringify(plan)))}::text[],
                 ${moving.map(({ dueAt }) => dueAt)}::timestamptz[]) as m (id, plan, due_at)
     where e.id = m.id`.execute(tx);
+  await noteForJournal(
+    tx,
+    moving.map(({ lead, plan, dueAt }) => ({
+      kind: 'move' as const,
+      enrollmentId: lead.id,
+      version: migration.to_version,
+      plan,
+      moves: lead.moves + 1,
+      step: lead.step,
+      nextDueAt: dueAt.toISOString(),
+    })),
+    now,
+  );
   await recordEvents(
     tx,
     moving.map(({ lead, dueAt }) => ({

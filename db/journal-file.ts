@@ -3,7 +3,14 @@ import { type FileHandle, open, readdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Db } from './client';
-import { createJournal, type Journal, type JournalBeat, type JournalEntry, type JournalFile } from './journal';
+import {
+  createJournal,
+  JOURNAL_KINDS,
+  type Journal,
+  type JournalBeat,
+  type JournalEntry,
+  type JournalFile,
+} from './journal';
 
 const SUFFIX = '.jsonl';
 
@@ -73,21 +80,7 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-const KINDS: ReadonlySet<unknown> = new Set<JournalEntry['kind']>([
-  'stop',
-  'pause',
-  'resume',
-  'snooze',
-  'consent-withdrawn',
-  'campaign-cancelled',
-  'campaign-paused',
-  'campaign-resumed',
-  'sending-paused',
-  'sending-resumed',
-  'suppress',
-  'lift',
-  'erase',
-]);
+const KINDS: ReadonlySet<unknown> = new Set(JOURNAL_KINDS);
 
 /**
  * Reads a journal: all files of a directory, each entry once.

@@ -6,7 +6,7 @@ import { withdrawConsents } from './buyers';
 import { cancelCampaign } from './cancellations';
 import { type Db, inTransaction } from './client';
 import { recordEvents } from './events';
-import type { JournalEntry, JournalFact } from './journal';
+import { JOURNAL_KINDS, type JournalEntry, type JournalFact } from './journal';
 import { signalStamp } from './outbox';
 import { pauseCampaign, pauseEnrollment, resumeCampaign, resumeEnrollment } from './pauses';
 import { stopIn, withdraw } from './stops';
@@ -34,30 +34,15 @@ export async function replayJournal(db: Db, entries: readonly JournalEntry[], de
   const outbox = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
   const byId = new Map([...entries, ...outbox.map((row) => row.entry)].map((entry) => [entry.id, entry]));
   const inOrder = [...byId.values()].sort(
-    (a, b) => Date.parse(a.at) - Date.parse(b.at) || ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind),
+    (a, b) => Date.parse(a.at) - Date.parse(b.at) || JOURNAL_KINDS.indexOf(a.kind) - JOURNAL_KINDS.indexOf(b.kind),
   );
   const replay: Replay = { db, deps, last: lastWords(inOrder), erasures: erasuresOf(inOrder), lifts: liftsOf(inOrder) };
-  const counts = Object.fromEntries(ORDER.map((kind) => [kind, { applied: 0, known: 0, unknown: 0 }])) as ReplayCounts;
+  const counts = Object.fromEntries(
+    JOURNAL_KINDS.map((kind) => [kind, { applied: 0, known: 0, unknown: 0 }]),
+  ) as ReplayCounts;
   for (const entry of inOrder) counts[entry.kind][await apply(replay, entry)] += 1;
   return counts;
 }
-
-/** Which comes first of two at the same moment: an outcome before the suppression that came with it. */
-const ORDER: readonly JournalFact['kind'][] = [
-  'stop',
-  'campaign-cancelled',
-  'pause',
-  'resume',
-  'snooze',
-  'consent-withdrawn',
-  'campaign-paused',
-  'campaign-resumed',
-  'sending-paused',
-  'sending-resumed',
-  'suppress',
-  'lift',
-  'erase',
-];
 
 type Of<K extends JournalFact['kind']> = JournalEntry & { kind: K };
 
@@ -82,6 +67,8 @@ async function apply(replay: Replay, entry: JournalEntry): Promise<Fate> {
       return await applyPause(replay, entry, at);
     case 'snooze':
       return await applySnooze(db, entry, at);
+    case 'move':
+      return await applyMove(db, entry, at);
     case 'consent-withdrawn':
       return await applyOptOut(db, entry, at);
     case 'campaign-cancelled':
@@ -152,6 +139,42 @@ async function applySnooze(db: Db, { enrollmentId, nextDueAt }: Of<'snooze'>, no
     await withdraw(tx, sql<SqlBool>`e.id = ${enrollmentId}`, now);
     const detail = { via: 'journal', dueAt: until };
     await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'snoozed', step: row.step, detail }]);
+    return 'applied';
+  });
+}
+
+/**
+ * Moved again to the version, and in the way, that it was moved: so that what the audit enters as sent since is counted as it
+ * was sent. How far it has come since, only the audit knows.
+ */
+async function applyMove(db: Db, entry: Of<'move'>, now: Date): Promise<Fate> {
+  const { enrollmentId, version, plan, moves } = entry;
+  const dueThen = new Date(entry.nextDueAt);
+  return await inTransaction(db, async (tx): Promise<Fate> => {
+    const row = await tx
+      .selectFrom('enrollment as e')
+      .leftJoin('campaign_version as v', (join) =>
+        join.onRef('v.campaign_id', '=', 'e.campaign_id').on('v.version', '=', version),
+      )
+      .select(['e.lead_id', 'e.outcome', 'e.moves', 'e.version', 'e.step', 'e.next_due_at', 'e.started_at'])
+      .select('v.version as published')
+      .where('e.id', '=', enrollmentId)
+      .forNoKeyUpdate('e')
+      .executeTakeFirst();
+    if (row === undefined) return 'unknown';
+    if (row.outcome !== null || row.moves >= moves) return 'known';
+    // Published after the backup, and lost with it.
+    if (row.published === null) return 'unknown';
+    const dueAt = row.step === entry.step ? dueThen : row.next_due_at;
+    const isSooner = dueAt < row.next_due_at && row.started_at !== null;
+    await tx
+      .updateTable('enrollment')
+      .set({ version, plan: plan === null ? null : JSON.stringify(plan), moves, next_due_at: dueAt })
+      .$if(isSooner, (query) => query.set({ signal_at: signalStamp(now) }))
+      .where('id', '=', enrollmentId)
+      .execute();
+    const detail = { via: 'journal', from: row.version, to: version, dueAt };
+    await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'moved', step: row.step, detail }]);
     return 'applied';
   });
 }

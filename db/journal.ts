@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { errorCode } from '../domain/error-code';
+import type { Plan } from '../domain/plan';
 import type { Stream } from '../domain/streams';
 import { type Db, inTransaction, type Tx } from './client';
 
@@ -13,6 +14,16 @@ export type JournalFact =
   | { kind: 'pause' | 'resume'; enrollmentId: string }
   /** Nothing is sent before this (ISO 8601). */
   | { kind: 'snooze'; enrollmentId: string; nextDueAt: string }
+  /** Moved to another version of its campaign, for the `moves`-th time; `nextDueAt` (ISO 8601) is that of its `step`. */
+  | {
+      kind: 'move';
+      enrollmentId: string;
+      version: number;
+      plan: Plan | null;
+      moves: number;
+      step: number;
+      nextDueAt: string;
+    }
   /** Who bought chose, at a later checkout (`optedOutAt`, ISO 8601), to get no advertising. */
   | { kind: 'consent-withdrawn'; enrollmentId: string; optedOutAt: string }
   | { kind: 'campaign-cancelled' | 'campaign-paused' | 'campaign-resumed'; campaignId: string }
@@ -28,6 +39,27 @@ export type JournalFact =
     }
   | { kind: 'lift'; hashes: readonly string[]; reasons: readonly string[]; campaignId: string | null; by: string }
   | { kind: 'erase'; leadId: string; hashes: readonly string[] };
+
+/** A record, so that the compiler misses a kind that is left out. */
+const KINDS: Record<JournalFact['kind'], true> = {
+  stop: true,
+  'campaign-cancelled': true,
+  pause: true,
+  resume: true,
+  snooze: true,
+  move: true,
+  'consent-withdrawn': true,
+  'campaign-paused': true,
+  'campaign-resumed': true,
+  'sending-paused': true,
+  'sending-resumed': true,
+  suppress: true,
+  lift: true,
+  erase: true,
+};
+
+/** All kinds, in the order of two at the same moment: an outcome before the suppression that came with it. */
+export const JOURNAL_KINDS = Object.keys(KINDS) as readonly JournalFact['kind'][];
 
 /** One line of the journal. `turn`: which write of its database to the journal brought it; older lines have none. */
 export type JournalEntry = JournalFact & { id: string; at: string; turn?: number };

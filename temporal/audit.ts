@@ -10,6 +10,7 @@ import {
   driftRequests,
   driftRows,
   enterUnknown,
+  type LostMessage,
   lastDoing,
   moveDue,
   noteRequestMails,
@@ -322,11 +323,14 @@ async function enter(
   lost: readonly { step: number; copy: number }[],
   move: { step: number; dueAt: Date } | null,
 ): Promise<void> {
-  const { enrollmentId, journey, leadId, step } = row;
-  const messages = lost.map((mail) => ({
-    ...mail,
-    messageId: messageIdOf({ enrollmentId, journey, ...mail }, campaign),
-  }));
+  const { enrollmentId, journey, leadId, step, campaignId, plan } = row;
+  const messages: LostMessage[] = [];
+  for (const mail of lost) {
+    // A mail of before the lead was moved went out in the name of that version's sender. Copies are of today's.
+    const version = mail.copy === 0 ? plan?.[mail.step]?.version : undefined;
+    const sentUnder = version === undefined ? campaign : await versionOf(db, campaignId, version);
+    messages.push({ ...mail, messageId: messageIdOf({ enrollmentId, journey, ...mail }, sentUnder) });
+  }
   await enterUnknown(db, { enrollmentId, leadId, expected: step }, messages, move, counted, now);
 }
 

@@ -3,15 +3,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runReplayJournal } from '../../cli/replay-journal';
 import { pauseSending, resumeAll } from '../../db/breaker';
+import { findMigration } from '../../db/campaign-migrations';
 import { createDb, type Db } from '../../db/client';
 import { flushJournal } from '../../db/journal';
 import { openJournalFile } from '../../db/journal-file';
+import { recordPurchase } from '../../db/purchases';
 import { stopEnrollments } from '../../db/stops';
 import { enqueueTransactional } from '../../db/transactional';
 import { STREAMS } from '../../domain/streams';
 import type { AuditReport } from '../../temporal/audit';
-import { publishForTests } from '../support/campaigns';
+import {
+  afterPurchaseForTests,
+  definitionForTests,
+  publishAgainForTests,
+  publishForTests,
+  stepsForTests,
+} from '../support/campaigns';
 import { eraseForTests } from '../support/erasing';
+import { requestBy } from '../support/leads';
+import { beginMigration } from '../support/migrating';
 import { backUp, type TestDatabase } from '../support/postgres';
 import { shopMail } from '../support/transactional';
 import { door } from '../support/waiting';
@@ -42,6 +52,21 @@ async function stepOf(db: Db, id: string) {
     .executeTakeFirst();
 }
 
+/** Somebody who has bought. @returns the enrollment that follows the purchase */
+async function buyer(db: Db, enroll: Stage['enroll']): Promise<string> {
+  const product = { name: 'Cafetera', url: 'https://shop.example/cafetera', codes: ['C-1'] };
+  const campaignId = await publishForTests(
+    db,
+    definitionForTests(2, { product, afterPurchase: afterPurchaseForTests() }),
+  );
+  const email = 'compradora@correo.example';
+  await enroll(campaignId, email);
+  const purchase = { who: { hashes: requestBy(email).hashes }, orderId: 'A-1', products: ['C-1'], now: new Date() };
+  const { begun } = await recordPurchase(db, purchase);
+  if (begun[0] === undefined) throw new Error('nothing has begun');
+  return begun[0];
+}
+
 /** The differences, as kind and lead or mail. */
 function found(report: AuditReport, names: Record<string, string>): string[] {
   return report.differences
@@ -62,23 +87,39 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   };
   const worker = await stage.work(settings);
   const names: Record<string, string> = {};
-  const enroll = async (name: string) => {
-    const id = await stage.enroll(campaignId, `${name}@correo.example`);
+  const enroll = async (name: string, campaign = campaignId) => {
+    const id = await stage.enroll(campaign, `${name}@correo.example`);
     names[id] = name;
     return id;
   };
+  const named = (...steps: string[]) => definitionForTests(0, { steps: stepsForTests(...steps) });
+  const changing = await publishForTests(db, named('info', 'a', 'b', 'c'));
 
-  const sleepers = ['avanza', 'sigue', 'seva', 'borrada', 'callada', 'aplazada', 'terminada', 'entrega'] as const;
+  const sleepers = [
+    'avanza',
+    'sigue',
+    'seva',
+    'borrada',
+    'callada',
+    'aplazada',
+    'terminada',
+    'entrega',
+    'mudada',
+  ] as const;
   const ids = {} as Record<(typeof sleepers)[number], string>;
-  for (const name of sleepers) ids[name] = await enroll(name);
+  for (const name of sleepers) ids[name] = await enroll(name, name === 'mudada' ? changing : campaignId);
   for (const id of Object.values(ids)) await patiently(async () => (await stage.row(id)).step === 1);
   for (const id of Object.values(ids)) {
     await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   }
+  const bought = await buyer(db, stage.enroll);
+  names[bought] = 'compradora';
+  await patiently(async () => (await stage.row(bought)).step === 1);
   // One entry before the backup, so that it knows how far it was.
   const file = openJournalFile(journal);
   await stopEnrollments(db, { who: { enrollmentId: await enroll('antes') }, outcome: 'replied', now: new Date() });
   await flushJournal(db, file);
+  await publishAgainForTests(db, changing, named('info', 'b', 'a', 'd'));
   // Kept, and not yet begun, when the backup is made.
   await worker.stop();
   const justIn = await enroll('reciente');
@@ -94,6 +135,15 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   await patiently(async () => (await stage.row(ids.avanza)).step === 2);
   await fallDue(db, ids.avanza);
   await patiently(async () => (await stage.row(ids.avanza)).step === 3);
+  // She has had `a` when she is moved to where `c` is no more, and gets `b` there.
+  await fallDue(db, ids.mudada);
+  await patiently(async () => (await stage.row(ids.mudada)).step === 2);
+  const migrationId = await beginMigration(db, changing, 2);
+  await patiently(async () => (await findMigration(db, changing, migrationId)).state === 'completed');
+  await fallDue(db, ids.mudada);
+  await patiently(async () => (await stage.row(ids.mudada)).step === 3);
+  await fallDue(db, bought);
+  await patiently(async () => (await stage.row(bought)).step === 2);
   const orphan = await enroll('nueva');
   await patiently(async () => (await stage.row(orphan)).step === 1);
   // Who asked again, say: the next nudge is moved away.
@@ -141,7 +191,9 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
     'lost-ending callada',
     'lost-mail factura',
     'lost-steps avanza',
+    'lost-steps compradora',
     'lost-steps entrega',
+    'lost-steps mudada',
     'lost-steps reciente',
     'missing terminada',
     'orphan nueva',
@@ -164,7 +216,11 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
     .orderBy('step')
     .execute();
   const unknown = ledger.map(({ enrollment_id, step, code }) => `${names[enrollment_id]} ${step} ${code}`).sort();
-  expect(unknown).toEqual(['avanza 1 restored', 'avanza 2 restored', 'entrega 1 restored', 'reciente 0 restored']);
+  expect(unknown).toEqual(
+    ['avanza 1', 'avanza 2', 'compradora 1', 'entrega 1', 'mudada 1', 'mudada 2', 'reciente 0'].map(
+      (mail) => `${mail} restored`,
+    ),
+  );
   // Under the same names as the mails that went out, so whatever comes back about them is known again.
   const sent = new Set(sink.messages.map(({ messageId }) => messageId));
   expect(ledger.every(({ message_id }) => sent.has(message_id))).toBe(true);
@@ -181,7 +237,7 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   // ---- and on it goes ----
   await stage.work(restored);
   await patiently(async () => (await stepOf(copy, ids.terminada))?.started_at !== null);
-  const going = [ids.avanza, ids.sigue, ids.terminada, justIn, ids.entrega];
+  const going = [ids.avanza, ids.sigue, ids.terminada, justIn, ids.entrega, ids.mudada, bought];
   const before = await Promise.all(going.map(async (id) => (await stepOf(copy, id))?.step ?? 0));
   await fallDue(copy, ...going);
   for (const [index, id] of going.entries()) {
@@ -199,6 +255,9 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
     'Paso 2',
     'Paso 3',
   ]);
+  const toBuyer = stage.mailsTo('compradora@correo.example').map(({ subject }) => subject);
+  expect(toBuyer.filter((subject) => !subject.startsWith('Paso'))).toEqual(['Gracias A-1', 'Dudas A-1', 'Amigos A-1']);
+  expect(stage.mailsTo('mudada@correo.example').map(({ subject }) => subject)).toEqual(['info', 'a', 'b', 'd']);
   for (const name of ['seva', 'borrada', 'callada', 'nueva'])
     expect(stage.mailsTo(`${name}@correo.example`)).toHaveLength(1);
 });

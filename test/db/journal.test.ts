@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { sql } from 'kysely';
 import { Client } from 'pg';
 import { listPauses, mayLeave, pauseSending, recordFault, resumeAll } from '../../db/breaker';
+import { migrateSome } from '../../db/campaign-migrations';
 import { cancelCampaign } from '../../db/cancellations';
 import { createDb, type Db, inTransaction } from '../../db/client';
 import { type EnrollRequest, enroll } from '../../db/enrollments';
@@ -27,9 +28,10 @@ import { noteAudit, noteReplay, noticeRestore } from '../../db/restored';
 import { bounce, stopEnrollments } from '../../db/stops';
 import { liftSuppressions } from '../../db/suppressions';
 import { evidenceSigningKey } from '../../domain/evidence-document';
-import { definitionForTests, publishForTests } from '../support/campaigns';
+import { definitionForTests, publishAgainForTests, publishForTests, stepsForTests } from '../support/campaigns';
 import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
-import { createTestDatabase } from '../support/postgres';
+import { beginMigration } from '../support/migrating';
+import { backUp, createTestDatabase } from '../support/postgres';
 import { tryClaim } from './racing';
 
 let directory: string;
@@ -373,6 +375,68 @@ describe('what a person has paused of all sending', () => {
     expect(counts['sending-paused']).toEqual({ applied: 0, known: 0, unknown: 1 });
     expect(await listPauses(restored.db)).toHaveLength(1);
     await Promise.all([lived.drop(), restored.drop()]);
+  });
+});
+
+describe('leads who were moved to another version', () => {
+  const steps = (...names: string[]) => definitionForTests(0, { steps: stepsForTests(...names) });
+  const placeOf = async (db: Db, id: string) =>
+    await db
+      .selectFrom('enrollment')
+      .select(['version', 'plan', 'moves', 'step', 'next_due_at', 'outcome'])
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+  const erase = async () => {};
+
+  test('P3 are moved again as they were, once, and not back; what they have had since stays for the audit to find', async () => {
+    const lived = await createTestDatabase(5);
+    const { db } = lived;
+    const campaignId = await publishForTests(db, steps('info', 'a', 'b'));
+    await publishAgainForTests(db, campaignId, steps('info', 'b', 'x', 'a'));
+    const dueAt = new Date(Date.UTC(2026, 11, 1));
+    const somebody = async () => {
+      const id = await enrollForTests(db, campaignId, requestBy(`${randomUUID()}@example.com`));
+      const place = { version: 1, step: 1, next_due_at: dueAt, started_at: new Date() };
+      await db.updateTable('enrollment').set(place).where('id', '=', id).execute();
+      return id;
+    };
+    const [rests, goesOn, leaves] = [await somebody(), await somebody(), await somebody()];
+    const backup = await backUp(lived);
+
+    await db.updateTable('enrollment').set({ step: 2 }).where('id', '=', goesOn).execute();
+    await stopEnrollments(db, { who: { enrollmentId: leaves }, outcome: 'replied', now: new Date() });
+    const moving = async (toVersion: number) => {
+      const id = await beginMigration(db, campaignId, toVersion);
+      while (!(await migrateSome(db, id, { timeFactor: 1, now: new Date() })).finished);
+    };
+    await moving(2);
+    const once = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
+    await publishAgainForTests(db, campaignId, steps('info', 'y', 'a', 'b'));
+    await moving(3);
+    const entries = (await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute()).map(
+      (row) => row.entry,
+    );
+    expect(entries.map(({ kind }) => kind)).toEqual(['stop', 'move', 'move', 'move', 'move']);
+
+    // Version 3 was published after the backup, so nobody is moved to it there.
+    const counts = await replayJournal(backup.db, entries, { erase });
+    expect(counts.move).toEqual({ applied: 2, known: 0, unknown: 2 });
+    expect(await placeOf(backup.db, leaves)).toMatchObject({ version: 1, moves: 0, outcome: 'replied' });
+    const then = new Map(once.map(({ entry }) => [entry.kind === 'move' ? entry.enrollmentId : '', entry]));
+    for (const id of [rests, goesOn]) {
+      const { version, plan, moves } = then.get(id) as JournalEntry & { kind: 'move' };
+      expect(await placeOf(backup.db, id)).toMatchObject({ version, plan, moves, step: 1, next_due_at: dueAt });
+    }
+    // Once it is published there too, another replay brings them there.
+    await publishAgainForTests(backup.db, campaignId, steps('info', 'y', 'a', 'b'));
+    expect((await replayJournal(backup.db, entries, { erase })).move).toEqual({ applied: 2, known: 2, unknown: 0 });
+    for (const id of [rests, goesOn]) {
+      const { version, plan, moves } = await placeOf(db, id);
+      expect(await placeOf(backup.db, id)).toMatchObject({ version, plan, moves, step: 1 });
+    }
+    expect((await replayJournal(backup.db, entries, { erase })).move).toEqual({ applied: 0, known: 4, unknown: 0 });
+    expect(await journalBacklog(backup.db)).toMatchObject({ entries: 0 });
+    await Promise.all([lived.drop(), backup.drop()]);
   });
 });
 
