@@ -1,11 +1,9 @@
-import pino from 'pino';
-import { buildApp } from '../../api/app';
 import type { Api } from '../../api/context';
-import { createJourneys, type Journeys } from '../../temporal/journeys';
+import type { Journeys } from '../../temporal/journeys';
 import { journeyWorkflowId } from '../../workflows/contract';
+import { apiOn } from '../support/api-on-engine';
 import { definitionForTests, publishForTests } from '../support/campaigns';
-import { type Engine, silent, startEngine } from '../support/engine';
-import { publishedDns } from '../support/published-dns';
+import { type Engine, startEngine } from '../support/engine';
 import { door, eventually } from '../support/waiting';
 
 // The whole, as it runs: HTTP in, Postgres, Temporal, SMTP out, and the ways out of it.
@@ -17,15 +15,7 @@ let campaignId: string;
 
 beforeAll(async () => {
   engine = await startEngine('real-time');
-  journeys = createJourneys(engine.client, engine.db, silent);
-  app = await buildApp({
-    db: engine.db,
-    journeys,
-    config: engine.config,
-    clock: () => new Date(),
-    dns: publishedDns({}),
-    logger: pino({ level: 'silent' }),
-  });
+  ({ app, journeys } = await apiOn(engine));
   campaignId = await publishForTests(engine.db, definitionForTests(3));
 });
 afterAll(async () => {

@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import pino from 'pino';
-import { buildApp } from '../../api/app';
 import type { Api } from '../../api/context';
-import { createJourneys, type Journeys } from '../../temporal/journeys';
+import type { Journeys } from '../../temporal/journeys';
 import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
+import { apiOn } from '../support/api-on-engine';
 import { definitionForTests, publishForTests } from '../support/campaigns';
-import { type Engine, silent, startEngine } from '../support/engine';
+import { type Engine, startEngine } from '../support/engine';
 import { classified, receive, stepRef } from '../support/inbound';
-import { publishedDns } from '../support/published-dns';
 import { eventually } from '../support/waiting';
 
 // An answer as it comes and goes: from the mail server's pipe to the salespeople, through everything that is between.
@@ -19,15 +17,7 @@ let campaignId: string;
 
 beforeAll(async () => {
   engine = await startEngine('real-time');
-  journeys = createJourneys(engine.client, engine.db, silent);
-  app = await buildApp({
-    db: engine.db,
-    journeys,
-    config: engine.config,
-    clock: () => new Date(),
-    logger: pino({ level: 'silent' }),
-    dns: publishedDns({}),
-  });
+  ({ app, journeys } = await apiOn(engine));
   const { sender } = definitionForTests();
   campaignId = await publishForTests(
     engine.db,

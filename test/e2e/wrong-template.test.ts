@@ -1,12 +1,10 @@
-import pino from 'pino';
-import { buildApp } from '../../api/app';
 import type { Api } from '../../api/context';
-import { createJourneys, type Journeys } from '../../temporal/journeys';
+import type { Journeys } from '../../temporal/journeys';
 import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
 import { mjmlWith, publishableDraft } from '../api/publishable-draft';
 import { fallDue, patiently } from '../crash/stage';
-import { type Engine, silent, startEngine } from '../support/engine';
-import { publishedDns } from '../support/published-dns';
+import { apiOn } from '../support/api-on-engine';
+import { type Engine, startEngine } from '../support/engine';
 
 // The runbook's answer to a wrong template (docs/operations.md), as an operator does it: over HTTP, with everything real.
 
@@ -18,15 +16,7 @@ let app: Api;
 
 beforeAll(async () => {
   engine = await startEngine('real-time');
-  journeys = createJourneys(engine.client, engine.db, silent);
-  app = await buildApp({
-    db: engine.db,
-    journeys,
-    config: engine.config,
-    clock: () => new Date(),
-    dns: publishedDns({}),
-    logger: pino({ level: 'silent' }),
-  });
+  ({ app, journeys } = await apiOn(engine));
 });
 afterAll(async () => {
   await app.close();

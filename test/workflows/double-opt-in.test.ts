@@ -1,10 +1,8 @@
 import { simpleParser } from 'mailparser';
-import pino from 'pino';
-import { buildApp } from '../../api/app';
 import type { Api } from '../../api/context';
 import { pendingRequest } from '../../db/confirmation-outbox';
 import { keepRequestGoing } from '../../temporal/confirmations';
-import { createJourneys, type Journeys } from '../../temporal/journeys';
+import type { Journeys } from '../../temporal/journeys';
 import { reconcileOnce } from '../../temporal/reconciler';
 import {
   confirmedSignal,
@@ -13,10 +11,10 @@ import {
   journeyWorkflowId,
   transactionalWorkflowId,
 } from '../../workflows/contract';
+import { apiOn } from '../support/api-on-engine';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { type Engine, silent, startEngine } from '../support/engine';
 import { type FormForTests, formForTests, sentBy, submitToConfirm } from '../support/form-requests';
-import { publishedDns } from '../support/published-dns';
 import { smtpError } from '../support/smtp-sink';
 import { eventually } from '../support/waiting';
 
@@ -27,15 +25,7 @@ let campaignId: string;
 let form: FormForTests;
 beforeAll(async () => {
   engine = await startEngine('real-time');
-  journeys = createJourneys(engine.client, engine.db, silent);
-  app = await buildApp({
-    db: engine.db,
-    journeys,
-    config: engine.config,
-    clock: () => new Date(),
-    dns: publishedDns({}),
-    logger: pino({ level: 'silent' }),
-  });
+  ({ app, journeys } = await apiOn(engine));
   campaignId = await publishForTests(engine.db, definitionForTests(3));
   form = await formForTests(engine.db, campaignId);
 });

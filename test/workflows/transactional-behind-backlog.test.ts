@@ -1,10 +1,8 @@
-import pino from 'pino';
-import { buildApp } from '../../api/app';
 import type { Api } from '../../api/context';
-import { createJourneys, type Journeys } from '../../temporal/journeys';
+import type { Journeys } from '../../temporal/journeys';
+import { apiOn } from '../support/api-on-engine';
 import { measureBehindBacklog, medianOf, told, worstOf } from '../support/backlog';
-import { type Engine, silent, startEngine } from '../support/engine';
-import { publishedDns } from '../support/published-dns';
+import { type Engine, startEngine } from '../support/engine';
 
 // P8 with as many nudges as the dev server starts in reasonable time; bench/transactional-behind-backlog.ts has the 10,000.
 
@@ -19,10 +17,7 @@ let journeys: Journeys;
 let app: Api;
 beforeAll(async () => {
   engine = await startEngine('real-time');
-  journeys = createJourneys(engine.client, engine.db, silent);
-  const { db, config } = engine;
-  const logger = pino({ level: 'silent' });
-  app = await buildApp({ db, journeys, config, clock: () => new Date(), dns: publishedDns({}), logger });
+  ({ app, journeys } = await apiOn(engine));
 });
 afterAll(async () => {
   await app.close();
