@@ -4,6 +4,7 @@ import { eraseLead } from '../db/erasure';
 import { readJournal } from '../db/journal-file';
 import { type ReplayCounts, replayJournal } from '../db/journal-replay';
 import { noteReplay } from '../db/restored';
+import { messageIdsOf } from './audit';
 
 export interface ReplayOptions {
   since?: string;
@@ -43,10 +44,11 @@ export async function runReplayJournal(
     const erase = async (leadId: string, now: Date) => {
       await eraseLead(db, { ...erasureSettings(config), leadId, by: 'journal', now });
     };
+    const deps = { erase, messageIdOf: messageIdsOf(config), counted: config.frequencyCap !== null };
     out.write(
       `${files} files, ${entries.length} entries${unreadable > 0 ? `, ${unreadable} lines that are none` : ''}\n`,
     );
-    out.write(tableOf(await replayJournal(db, entries, { erase })));
+    out.write(tableOf(await replayJournal(db, entries, deps)));
     await noteReplay(db, turn);
     return 0;
   } finally {

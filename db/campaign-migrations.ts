@@ -6,7 +6,7 @@ import { type Plan, type PlannedStep, positionsOf, type VersionStep } from '../d
 import { Problem } from '../domain/problem';
 import { matchSteps } from '../domain/step-matching';
 import { type Actor, recordAudit } from './audit';
-import { versionOf } from './campaigns';
+import { contentDigest, versionOf } from './campaigns';
 import { type Db, inTransaction, type Tx } from './client';
 import { recordEvents } from './events';
 import { noteForJournal } from './journal';
@@ -591,12 +591,19 @@ async function move(tx: Tx, migration: Row, moving: readonly Outcome[], now: Dat
                 ${moving.map(({ plan }) => (plan === null ? null : JSON.stringify(plan)))}::text[],
                 ${moving.map(({ dueAt }) => dueAt)}::timestamptz[]) as m (id, plan, due_at)
     where e.id = m.id`.execute(tx);
+  const { content } = await tx
+    .selectFrom('campaign_version as v')
+    .select(contentDigest.as('content'))
+    .where('v.campaign_id', '=', migration.campaign_id)
+    .where('v.version', '=', migration.to_version)
+    .executeTakeFirstOrThrow();
   await noteForJournal(
     tx,
     moving.map(({ lead, plan, dueAt }) => ({
       kind: 'move' as const,
       enrollmentId: lead.id,
       version: migration.to_version,
+      content,
       plan,
       moves: lead.moves + 1,
       step: lead.step,

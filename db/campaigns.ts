@@ -139,3 +139,6 @@ export async function versionOf(db: Db | Tx, campaignId: string, version: number
   versions.set(key, published);
   return published;
 }
+
+/** SHA-256 (hex) of what somebody has written into a version, `v`: published again, the same content has the same. */
+export const contentDigest = sql<string>`encode(sha256(convert_to(v.definition::text, 'UTF8')), 'hex')`;

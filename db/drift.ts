@@ -58,6 +58,14 @@ export async function openEnrollments(db: Db, after: string | null, limit: numbe
   return rows;
 }
 
+/** A mail of a journey, as its Message-ID is made from it. */
+export interface MailOf {
+  enrollmentId: string;
+  journey: JourneyKind;
+  step: number;
+  copy: number;
+}
+
 /** A message that the engine knows to be dealt with and the ledger does not. */
 export interface LostMessage {
   step: number;

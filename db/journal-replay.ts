@@ -1,10 +1,13 @@
 import { type SqlBool, sql } from 'kysely';
+import type { PublishedCampaign } from '../domain/campaign';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import { STREAMS } from '../domain/streams';
 import { listPauses, pauseAgain, resumeSending } from './breaker';
 import { withdrawConsents } from './buyers';
+import { contentDigest, versionOf } from './campaigns';
 import { cancelCampaign } from './cancellations';
 import { type Db, inTransaction } from './client';
+import { enterUnknown, type LostMessage, type MailOf } from './drift';
 import { recordEvents } from './events';
 import { JOURNAL_KINDS, type JournalEntry, type JournalFact } from './journal';
 import { signalStamp } from './outbox';
@@ -21,6 +24,10 @@ export type ReplayCounts = Record<JournalFact['kind'], Record<Fate, number>>;
 export interface ReplayDeps {
   /** Erases a lead because the journal says so. */
   erase: (leadId: string, now: Date) => Promise<void>;
+  /** The Message-ID of a mail of a journey: the same that it was sent under. */
+  messageIdOf: (mail: MailOf, campaign: PublishedCampaign) => string;
+  /** Nudges that are entered count towards a frequency cap. */
+  counted: boolean;
 }
 
 /**
@@ -32,7 +39,9 @@ export interface ReplayDeps {
  */
 export async function replayJournal(db: Db, entries: readonly JournalEntry[], deps: ReplayDeps): Promise<ReplayCounts> {
   const outbox = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
-  const byId = new Map([...entries, ...outbox.map((row) => row.entry)].map((entry) => [entry.id, entry]));
+  // An outbox that a later release has filled may hold kinds that this one does not know.
+  const waiting = outbox.map((row) => row.entry).filter(({ kind }) => JOURNAL_KINDS.includes(kind));
+  const byId = new Map([...entries, ...waiting].map((entry) => [entry.id, entry]));
   const inOrder = [...byId.values()].sort(
     (a, b) => Date.parse(a.at) - Date.parse(b.at) || JOURNAL_KINDS.indexOf(a.kind) - JOURNAL_KINDS.indexOf(b.kind),
   );
@@ -68,7 +77,7 @@ async function apply(replay: Replay, entry: JournalEntry): Promise<Fate> {
     case 'snooze':
       return await applySnooze(db, entry, at);
     case 'move':
-      return await applyMove(db, entry, at);
+      return await applyMove(replay, entry, at);
     case 'consent-withdrawn':
       return await applyOptOut(db, entry, at);
     case 'campaign-cancelled':
@@ -144,39 +153,71 @@ async function applySnooze(db: Db, { enrollmentId, nextDueAt }: Of<'snooze'>, no
 }
 
 /**
- * Moved again to the version, and in the way, that it was moved: so that what the audit enters as sent since is counted as it
- * was sent. How far it has come since, only the audit knows.
+ * Moved again to the version, and in the way, that it was moved: what was sent since is counted as it was sent. What it had
+ * had by then, the move proves: that is entered as `unknown`, as the audit does, which finds what came after.
  */
-async function applyMove(db: Db, entry: Of<'move'>, now: Date): Promise<Fate> {
-  const { enrollmentId, version, plan, moves } = entry;
-  const dueThen = new Date(entry.nextDueAt);
-  return await inTransaction(db, async (tx): Promise<Fate> => {
-    const row = await tx
-      .selectFrom('enrollment as e')
-      .leftJoin('campaign_version as v', (join) =>
-        join.onRef('v.campaign_id', '=', 'e.campaign_id').on('v.version', '=', version),
-      )
-      .select(['e.lead_id', 'e.outcome', 'e.moves', 'e.version', 'e.step', 'e.next_due_at', 'e.started_at'])
-      .select('v.version as published')
-      .where('e.id', '=', enrollmentId)
-      .forNoKeyUpdate('e')
-      .executeTakeFirst();
-    if (row === undefined) return 'unknown';
-    if (row.outcome !== null || row.moves >= moves) return 'known';
-    // Published after the backup, and lost with it.
-    if (row.published === null) return 'unknown';
-    const dueAt = row.step === entry.step ? dueThen : row.next_due_at;
-    const isSooner = dueAt < row.next_due_at && row.started_at !== null;
+async function applyMove({ db, deps }: Replay, entry: Of<'move'>, now: Date): Promise<Fate> {
+  const { enrollmentId, version, plan, moves, step } = entry;
+  const row = await db
+    .selectFrom('enrollment as e')
+    .select(['e.lead_id', 'e.campaign_id', 'e.journey', 'e.outcome', 'e.moves', 'e.version', 'e.step', 'e.next_due_at'])
+    .where('e.id', '=', enrollmentId)
+    .executeTakeFirst();
+  if (row === undefined) return 'unknown';
+  if (row.outcome !== null || row.moves >= moves || (await wasMailedSince(db, enrollmentId, now))) return 'known';
+  if (!(await arePublished(db, row.campaign_id, entry))) return 'unknown';
+  const dueAt = row.step <= step ? new Date(entry.nextDueAt) : row.next_due_at;
+
+  const lost: LostMessage[] = [];
+  for (let position = row.step; position < step; position++) {
+    const mail = { enrollmentId, journey: row.journey, step: position, copy: 0 };
+    const sentUnder = await versionOf(db, row.campaign_id, plan?.[position]?.version ?? row.version);
+    lost.push({ step: position, copy: 0, messageId: deps.messageIdOf(mail, sentUnder) });
+  }
+  // First: whoever dies in between finds the lead not moved yet, and goes on.
+  if (lost.length > 0) {
+    const where = { enrollmentId, leadId: row.lead_id, expected: row.step };
+    await enterUnknown(db, where, lost, { step, dueAt }, deps.counted, now);
+  }
+  await inTransaction(db, async (tx) => {
     await tx
       .updateTable('enrollment')
       .set({ version, plan: plan === null ? null : JSON.stringify(plan), moves, next_due_at: dueAt })
-      .$if(isSooner, (query) => query.set({ signal_at: signalStamp(now) }))
       .where('id', '=', enrollmentId)
       .execute();
     const detail = { via: 'journal', from: row.version, to: version, dueAt };
-    await recordEvents(tx, [{ at: now, leadId: row.lead_id, enrollmentId, kind: 'moved', step: row.step, detail }]);
-    return 'applied';
+    const moved = { at: now, leadId: row.lead_id, enrollmentId, kind: 'moved', step, detail } as const;
+    await recordEvents(tx, [moved]);
   });
+  return 'applied';
+}
+
+/** Has a worker gone on with it in this database, so that it is no longer what was moved then? */
+async function wasMailedSince(db: Db, enrollmentId: string, at: Date): Promise<boolean> {
+  const message = await db
+    .selectFrom('message')
+    .select('step')
+    .where('enrollment_id', '=', enrollmentId)
+    .where('claimed_at', '>', at)
+    .where('code', 'is distinct from', 'restored')
+    .limit(1)
+    .executeTakeFirst();
+  return message !== undefined;
+}
+
+/** Are all versions there that the move names, and is the one moved to what it was? Published after the backup, they were lost. */
+async function arePublished(db: Db, campaignId: string, { version, content, plan }: Of<'move'>): Promise<boolean> {
+  const named = [
+    version,
+    ...(plan ?? []).flatMap((mail) => [mail.version, ...(mail.as ?? []).map((as) => as.version)]),
+  ];
+  const rows = await db
+    .selectFrom('campaign_version as v')
+    .select(['v.version', contentDigest.as('content')])
+    .where('v.campaign_id', '=', campaignId)
+    .where('v.version', '=', sql<number>`any(${named}::int[])`)
+    .execute();
+  return rows.length === new Set(named).size && rows.some((row) => row.version === version && row.content === content);
 }
 
 async function applyOptOut(db: Db, entry: Of<'consent-withdrawn'>, now: Date): Promise<Fate> {

@@ -14,11 +14,15 @@ export type JournalFact =
   | { kind: 'pause' | 'resume'; enrollmentId: string }
   /** Nothing is sent before this (ISO 8601). */
   | { kind: 'snooze'; enrollmentId: string; nextDueAt: string }
-  /** Moved to another version of its campaign, for the `moves`-th time; `nextDueAt` (ISO 8601) is that of its `step`. */
+  /**
+   * Moved to another version of its campaign, for the `moves`-th time. All positions before `step` were dealt with, which falls
+   * due at `nextDueAt` (ISO 8601). `content`: see `contentDigest`.
+   */
   | {
       kind: 'move';
       enrollmentId: string;
       version: number;
+      content: string;
       plan: Plan | null;
       moves: number;
       step: number;

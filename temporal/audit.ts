@@ -12,6 +12,7 @@ import {
   enterUnknown,
   type LostMessage,
   lastDoing,
+  type MailOf,
   moveDue,
   noteRequestMails,
   openEnrollments,
@@ -27,7 +28,6 @@ import {
 import { stopEnrollments } from '../db/stops';
 import { settleLost } from '../db/transactional';
 import { cadenceBefore, type PublishedCampaign } from '../domain/campaign';
-import type { JourneyKind } from '../domain/journeys';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
 import { endPosition } from '../domain/plan';
 import { planDue } from '../domain/planner';
@@ -104,13 +104,6 @@ export interface AuditOptions {
   evenIfOld: boolean;
   now: Date;
   onProgress?: (compared: number) => void;
-}
-
-export interface MailOf {
-  enrollmentId: string;
-  journey: JourneyKind;
-  step: number;
-  copy: number;
 }
 
 interface Audit extends AuditOptions {

@@ -396,7 +396,10 @@ describe('P7 what marketing to a buyer rests on', () => {
     const id = begun[0] as string;
     const { agreed_at } = await row(id);
     await buy({ hashes }, { products: ['X-1'], softOptIn: { ...SOFT, optedOut: true } });
-    const replay = async () => (await replayJournal(db, [], { erase: async () => {} }))['consent-withdrawn'];
+    const replay = async () =>
+      (await replayJournal(db, [], { erase: async () => {}, messageIdOf: () => '', counted: false }))[
+        'consent-withdrawn'
+      ];
     const before = await replay();
     expect(before).toMatchObject({ applied: 0, unknown: 0 });
     await db.updateTable('enrollment').set({ agreed_at }).where('id', '=', id).execute();

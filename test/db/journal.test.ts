@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { Client } from 'pg';
+import { messageIdsOf } from '../../cli/audit';
 import { listPauses, mayLeave, pauseSending, recordFault, resumeAll } from '../../db/breaker';
 import { migrateSome } from '../../db/campaign-migrations';
 import { cancelCampaign } from '../../db/cancellations';
@@ -29,7 +30,7 @@ import { bounce, stopEnrollments } from '../../db/stops';
 import { liftSuppressions } from '../../db/suppressions';
 import { evidenceSigningKey } from '../../domain/evidence-document';
 import { definitionForTests, publishAgainForTests, publishForTests, stepsForTests } from '../support/campaigns';
-import { enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
+import { enrollForTests, requestBy, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
 import { beginMigration } from '../support/migrating';
 import { backUp, createTestDatabase } from '../support/postgres';
 import { tryClaim } from './racing';
@@ -45,6 +46,12 @@ const erasing = (db: Db) => async (leadId: string, now: Date) => {
   const keys = { sealTo: null, sealedFor: 'P3Y', signingKey, addressKeys: TEST_ADDRESS_KEYS };
   await eraseLead(db, { leadId, by: 'journal', ...keys, now });
 };
+
+const deps = (erase: (leadId: string, now: Date) => Promise<void>) => ({
+  erase,
+  messageIdOf: messageIdsOf({ replyAddress: null, tokenKeys: TEST_TOKEN_KEYS }),
+  counted: true,
+});
 
 const leadOf = async (db: Db, enrollmentId: string) =>
   (await db.selectFrom('enrollment').select('lead_id').where('id', '=', enrollmentId).executeTakeFirstOrThrow())
@@ -209,7 +216,7 @@ describe('after a restore', () => {
     const db = await backup.open();
     const { entries, unreadable } = await readJournal(directory, null);
     expect(unreadable).toBe(0);
-    const counts = await replayJournal(db, entries, { erase: erasing(db) });
+    const counts = await replayJournal(db, entries, deps(erasing(db)));
     expect(counts.stop).toEqual({ applied: 5, known: 1, unknown: 0 });
     expect(counts.suppress).toEqual({ applied: 6, known: 1, unknown: 0 });
     expect(counts.lift).toEqual({ applied: 2, known: 0, unknown: 0 });
@@ -261,7 +268,7 @@ describe('after a restore', () => {
     expect(history).toEqual([{ kind: 'objection', lifted_by: 'person' }]);
 
     const once = await everything(db);
-    const again = await replayJournal(db, entries, { erase: erasing(db) });
+    const again = await replayJournal(db, entries, deps(erasing(db)));
     expect(Object.values(again).map(({ applied }) => applied)).toEqual(Object.values(again).map(() => 0));
     expect(await everything(db)).toEqual(once);
     expect(await db.selectFrom('journal_outbox').select('id').execute()).toEqual([]);
@@ -283,7 +290,7 @@ describe('after a restore', () => {
       entry(2, { kind: 'lift', hashes: lifted, reasons: ['objection'], by: 'person', ...none }),
       ...[bounced, lifted, objected].map((hashes) => entry(3, { kind: 'erase', leadId: randomUUID(), hashes })),
     ];
-    const counts = await replayJournal(db, entries, { erase: erasing(db) });
+    const counts = await replayJournal(db, entries, deps(erasing(db)));
     expect(counts.suppress).toEqual({ applied: 1, known: 2, unknown: 0 });
     expect(counts.erase).toEqual({ applied: 0, known: 0, unknown: 3 });
     expect(await db.selectFrom('suppression').select('address_hash').execute()).toEqual([
@@ -304,7 +311,7 @@ describe('after a restore', () => {
       { id: randomUUID(), at: past, kind: 'stop', enrollmentId: randomUUID(), outcome: 'replied' },
       { id: randomUUID(), at: past, kind: 'stop', enrollmentId: id, outcome: 'nonsense' },
     ];
-    const counts = await replayJournal(db, entries, { erase: erasing(db) });
+    const counts = await replayJournal(db, entries, deps(erasing(db)));
     expect(counts).toMatchObject({ erase: { applied: 0, unknown: 1 }, stop: { applied: 0, known: 0, unknown: 2 } });
     expect(await outcomeOf(db, id)).toBeNull();
     const lead = await db.selectFrom('lead').select('email').where('id', '=', leadId).executeTakeFirstOrThrow();
@@ -333,18 +340,18 @@ describe('what a person has paused of all sending', () => {
     const paused = await told(lived.db);
     expect(paused).toHaveLength(2);
 
-    const counts = await replayJournal(restored.db, paused, { erase });
+    const counts = await replayJournal(restored.db, paused, deps(erase));
     expect(counts['sending-paused']).toEqual({ applied: 2, known: 0, unknown: 0 });
     expect(await listPauses(restored.db)).toEqual(await listPauses(lived.db));
     expect(
       await mayLeave(restored.db, { stream: 'marketing', provider: 'x.example', now: at(3), asProbe: true }),
     ).toEqual(expect.objectContaining({ probe: false, pause: expect.objectContaining({ reason: 'by-hand' }) }));
-    const again = await replayJournal(restored.db, paused, { erase });
+    const again = await replayJournal(restored.db, paused, deps(erase));
     expect(again['sending-paused']).toEqual({ applied: 0, known: 2, unknown: 0 });
     expect(await journalBacklog(restored.db)).toMatchObject({ entries: 0 });
 
     await resumeAll(lived.db, at(4));
-    const resumed = await replayJournal(restored.db, await told(lived.db), { erase });
+    const resumed = await replayJournal(restored.db, await told(lived.db), deps(erase));
     expect(resumed['sending-resumed']).toEqual({ applied: 1, known: 0, unknown: 0 });
     expect(await listPauses(restored.db)).toEqual(await listPauses(lived.db));
     expect((await listPauses(restored.db)).map(({ stream }) => stream)).toEqual(['requested']);
@@ -369,7 +376,7 @@ describe('what a person has paused of all sending', () => {
         entry({ kind: 'sending-resumed' }),
         entry({ kind: 'sending-paused', stream: 'a later release', reason: 'by-hand' }),
       ],
-      { erase },
+      deps(erase),
     );
     expect(counts['sending-resumed']).toEqual({ applied: 0, known: 1, unknown: 0 });
     expect(counts['sending-paused']).toEqual({ applied: 0, known: 0, unknown: 1 });
@@ -388,21 +395,25 @@ describe('leads who were moved to another version', () => {
       .executeTakeFirstOrThrow();
   const erase = async () => {};
 
-  test('P3 are moved again as they were, once, and not back; what they have had since stays for the audit to find', async () => {
+  test('P3 P10 are moved again as they were, once, and not back; what they had had by then is never sent again', async () => {
     const lived = await createTestDatabase(5);
     const { db } = lived;
+    const cadence = { min: 'P5M', max: 'P6M' };
+    const second = { ...steps('info', 'b', 'x', 'a'), cadence };
     const campaignId = await publishForTests(db, steps('info', 'a', 'b'));
-    await publishAgainForTests(db, campaignId, steps('info', 'b', 'x', 'a'));
-    const dueAt = new Date(Date.UTC(2026, 11, 1));
+    const dueAt = new Date(Date.now() + 30 * 86_400_000);
     const somebody = async () => {
       const id = await enrollForTests(db, campaignId, requestBy(`${randomUUID()}@example.com`));
-      const place = { version: 1, step: 1, next_due_at: dueAt, started_at: new Date() };
-      await db.updateTable('enrollment').set(place).where('id', '=', id).execute();
+      await db.updateTable('enrollment').set({ step: 1, next_due_at: dueAt }).where('id', '=', id).execute();
       return id;
     };
     const [rests, goesOn, leaves] = [await somebody(), await somebody(), await somebody()];
+    await publishAgainForTests(db, campaignId, second);
     const backup = await backUp(lived);
 
+    await sql`
+      insert into message (enrollment_id, step, copy, message_id, state, token, first_claimed_at, claimed_at, settled_at)
+      values (${goesOn}, 1, 0, '<a@shop.example>', 'accepted', ${randomUUID()}, now(), now(), now())`.execute(db);
     await db.updateTable('enrollment').set({ step: 2 }).where('id', '=', goesOn).execute();
     await stopEnrollments(db, { who: { enrollmentId: leaves }, outcome: 'replied', now: new Date() });
     const moving = async (toVersion: number) => {
@@ -410,33 +421,52 @@ describe('leads who were moved to another version', () => {
       while (!(await migrateSome(db, id, { timeFactor: 1, now: new Date() })).finished);
     };
     await moving(2);
-    const once = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
+    const [restsAfterOne, goesOnAfterOne] = [await placeOf(db, rests), await placeOf(db, goesOn)];
+    expect(goesOnAfterOne.next_due_at.getTime()).toBeGreaterThan(dueAt.getTime());
     await publishAgainForTests(db, campaignId, steps('info', 'y', 'a', 'b'));
     await moving(3);
-    const entries = (await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute()).map(
-      (row) => row.entry,
-    );
+    const outbox = await db.selectFrom('journal_outbox').select('entry').orderBy('seq').execute();
+    const entries = outbox.map((row) => row.entry);
     expect(entries.map(({ kind }) => kind)).toEqual(['stop', 'move', 'move', 'move', 'move']);
+    const replay = async () => (await replayJournal(backup.db, entries, deps(erase))).move;
 
     // Version 3 was published after the backup, so nobody is moved to it there.
-    const counts = await replayJournal(backup.db, entries, { erase });
-    expect(counts.move).toEqual({ applied: 2, known: 0, unknown: 2 });
+    expect(await replay()).toEqual({ applied: 2, known: 0, unknown: 2 });
     expect(await placeOf(backup.db, leaves)).toMatchObject({ version: 1, moves: 0, outcome: 'replied' });
-    const then = new Map(once.map(({ entry }) => [entry.kind === 'move' ? entry.enrollmentId : '', entry]));
-    for (const id of [rests, goesOn]) {
-      const { version, plan, moves } = then.get(id) as JournalEntry & { kind: 'move' };
-      expect(await placeOf(backup.db, id)).toMatchObject({ version, plan, moves, step: 1, next_due_at: dueAt });
-    }
-    // Once it is published there too, another replay brings them there.
+    expect(await placeOf(backup.db, rests)).toEqual(restsAfterOne);
+    expect(await placeOf(backup.db, goesOn)).toEqual(goesOnAfterOne);
+    const had = await backup.db.selectFrom('message').select(['enrollment_id', 'step', 'state', 'code']).execute();
+    expect(had).toEqual([{ enrollment_id: goesOn, step: 1, state: 'unknown', code: 'restored' }]);
+    // Another version 3 is none.
+    const different = await backUp(backup);
+    await publishAgainForTests(different.db, campaignId, steps('info', 'z', 'a', 'b'));
+    expect((await replayJournal(different.db, entries, deps(erase))).move).toEqual({
+      applied: 0,
+      known: 2,
+      unknown: 2,
+    });
+    await different.drop();
+    // The same, published again, is.
     await publishAgainForTests(backup.db, campaignId, steps('info', 'y', 'a', 'b'));
-    expect((await replayJournal(backup.db, entries, { erase })).move).toEqual({ applied: 2, known: 2, unknown: 0 });
-    for (const id of [rests, goesOn]) {
-      const { version, plan, moves } = await placeOf(db, id);
-      expect(await placeOf(backup.db, id)).toMatchObject({ version, plan, moves, step: 1 });
-    }
-    expect((await replayJournal(backup.db, entries, { erase })).move).toEqual({ applied: 0, known: 4, unknown: 0 });
+    expect(await replay()).toEqual({ applied: 2, known: 2, unknown: 0 });
+    for (const id of [rests, goesOn]) expect(await placeOf(backup.db, id)).toEqual(await placeOf(db, id));
+    expect(await replay()).toEqual({ applied: 0, known: 4, unknown: 0 });
     expect(await journalBacklog(backup.db)).toMatchObject({ entries: 0 });
     await Promise.all([lived.drop(), backup.drop()]);
+  });
+
+  test('are left alone where a worker has gone on with them since', async () => {
+    const { db, drop } = await createTestDatabase(5);
+    const campaignId = await publishForTests(db, steps('info', 'a', 'b'));
+    await publishAgainForTests(db, campaignId, steps('info', 'b', 'a'));
+    const id = await enrollForTests(db, campaignId, requestBy(`${randomUUID()}@example.com`));
+    const move = { kind: 'move', enrollmentId: id, version: 1, plan: null, moves: 1, step: 0 } as const;
+    const at = new Date(Date.now() - 60_000).toISOString();
+    const entry: JournalEntry = { ...move, id: randomUUID(), at, content: '', nextDueAt: at };
+    expect(await tryClaim(db, { enrollmentId: id, step: 0, copy: 0 })).not.toBeNull();
+    const counts = await replayJournal(db, [entry], deps(erase));
+    expect(counts.move).toEqual({ applied: 0, known: 1, unknown: 0 });
+    await drop();
   });
 });
 
