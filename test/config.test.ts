@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path, { join } from 'node:path';
 import { ConfigError, deriveKey, readConfig } from '../config';
@@ -121,6 +122,25 @@ test('P6: without the secret a list stands alone', () => {
   const lists = { RECUERDA_ADDRESS_KEYS: `1:${'ab'.repeat(16)}`, RECUERDA_TOKEN_KEYS: `1:${'cd'.repeat(16)}` };
   const config = readConfig({ ...SOUND, RECUERDA_SECRET: '', ...lists });
   expect(config.addressKeys).toHaveLength(1);
+});
+
+test('P6, P13: the command in the docs gives what the secret gave, so that a secret that has leaked can be left behind', () => {
+  const page = readFileSync(join(__dirname, '..', 'docs', 'versioning.md'), 'utf8');
+  const [, code = ''] = /^node -e "([^"]+)"$/m.exec(page) ?? [];
+  const printed = execFileSync(process.execPath, ['-e', code], {
+    env: { RECUERDA_SECRET: SOUND.RECUERDA_SECRET },
+    encoding: 'utf8',
+  });
+  const given = (purpose: string) => new RegExp(`^${purpose} (1:[0-9a-f]{64})$`, 'm').exec(printed)?.[1];
+  const before = readConfig(SOUND);
+  const after = readConfig({
+    ...SOUND,
+    RECUERDA_SECRET: '',
+    RECUERDA_ADDRESS_KEYS: `2:${'ab'.repeat(32)},${given('address hashes')}`,
+    RECUERDA_TOKEN_KEYS: `2:${'cd'.repeat(32)},${given('unsubscribe links')}`,
+  });
+  expect(after.addressKeys.slice(1)).toEqual(before.addressKeys);
+  expect(after.tokenKeys.slice(1)).toEqual(before.tokenKeys);
 });
 
 /** The faults that this environment has; none if it is sound. */
