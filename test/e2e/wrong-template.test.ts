@@ -4,6 +4,7 @@ import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
 import { mjmlWith, publishableDraft } from '../api/publishable-draft';
 import { fallDue, patiently } from '../crash/stage';
 import { apiOn } from '../support/api-on-engine';
+import { definitionForTests } from '../support/campaigns';
 import { type Engine, startEngine } from '../support/engine';
 
 // The runbook's answer to a wrong template (docs/operations.md), as an operator does it: over HTTP, with everything real.
@@ -35,15 +36,11 @@ const subjectsTo = (email: string) =>
   engine.sink.messages.filter((message) => message.to === email).map((message) => message.subject);
 
 const mail = (key: string, subject: string) => ({ key, subject, mjml: mjmlWith(subject) });
-const ALL_DAY = { days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const, from: '00:00', to: '24:00' };
 
 test('P2, P3: a wrong mail is paused, mended, and leads are moved: who had it gets it no second time, the others the mended one', async () => {
   const right = [mail('info', 'Info'), mail('price', 'Cuesta 50 euros'), mail('last', 'Fin')];
   const wrong = right.map((step) => (step.key === 'price' ? mail('price', 'Cuesta 5 euros') : step));
-  const draft = publishableDraft(3, {
-    steps: wrong,
-    sendWindow: { ...ALL_DAY, days: [...ALL_DAY.days], blackouts: [] },
-  });
+  const draft = publishableDraft(3, { steps: wrong, sendWindow: definitionForTests().sendWindow });
   const { id } = await ask<{ id: string }>('POST', '/v1/campaigns', draft);
   const campaign = `/v1/campaigns/${id}`;
   await ask('POST', `${campaign}/publish`);
