@@ -35,7 +35,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     home = await mkdtemp(join(tmpdir(), 'recuerda-inbox-'));
     pipeScript = join(await mkdtemp(join(tmpdir(), 'recuerda-pipe-')), 'to-recuerda');
     servers = await startMailServers({ pipe: `/bin/sh ${pipeScript} \${sender} \${recipient}` });
-  }, 60_000);
+  });
   afterAll(async () => {
     await servers?.stop();
     await rm(home, { recursive: true, force: true });
@@ -70,7 +70,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
   /** Starts one and waits until it has read everything in both folders. */
   async function watching(imapUrl: string, metricsPort?: number): Promise<RunningCommand> {
     const command = inbox(imapUrl, [], metricsPort);
-    await eventually(() => lines(command, 'watching').length >= 2 || command.child.exitCode !== null, 30_000);
+    await eventually(() => lines(command, 'watching').length >= 2 || command.child.exitCode !== null);
     if (command.child.exitCode !== null) throw new Error(command.output());
     return command;
   }
@@ -218,7 +218,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
 
     first.child.kill('SIGKILL');
     await servers.send([1, 2, 3].map((n) => ({ from: 'a@box.test', to: MAILBOXES.ventas, raw: mail(`b${n}`) })));
-    await eventually(async () => (await count()) === 6, 30_000);
+    await eventually(async () => (await count()) === 6);
     await eventually(() => lines(second, 'watching').length === 2);
 
     await sql`
@@ -227,7 +227,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     `.execute(database.db);
     await second.prints('the right to read this mailbox was lost');
     await servers.send([{ from: 'a@box.test', to: MAILBOXES.ventas, raw: mail('c1') }]);
-    await eventually(async () => (await count()) === 7, 30_000);
+    await eventually(async () => (await count()) === 7);
     expect(await subjects()).toEqual(['a1', 'a2', 'a3', 'b1', 'b2', 'b3', 'c1']);
     second.child.kill('SIGTERM');
     expect(await second.ends()).toBe(0);
@@ -257,7 +257,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       // Some share their Message-ID with one before.
       const raws = batch.map((subject, n) => mail(subject, n % 4 === 0 ? `again-${n}` : randomUUID()));
       const sending = servers.send(raws.map((raw) => ({ from: 'a@box.test', to: MAILBOXES.ventas, raw })));
-      await eventually(async () => (await count()) > before + ((round * 7) % perRound) / 2, 60_000);
+      await eventually(async () => (await count()) > before + ((round * 7) % perRound) / 2);
       if (round % 2 === 0) {
         cable.cut();
         cable.mend();
@@ -265,7 +265,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       } else {
         interrupted.servers += servers.killImapProcesses();
       }
-      await eventually(async () => (await count()) > before + perRound / 2, 60_000);
+      await eventually(async () => (await count()) > before + perRound / 2);
       reader.child.kill('SIGKILL');
       await reader.ends();
       interrupted.readers += 1;
@@ -277,8 +277,8 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       }
       reader = inbox(url);
     }
-    await eventually(async () => (await count()) >= expected.length, 60_000);
-    await eventually(() => lines(reader, 'watching').length >= 2, 30_000);
+    await eventually(async () => (await count()) >= expected.length);
+    await eventually(() => lines(reader, 'watching').length >= 2);
     // All that there is to see has been seen: only now a message too many would show.
     await servers.send([{ from: 'a@box.test', to: MAILBOXES.ventas, raw: mail('the last') }]);
     expected.push('the last');
@@ -290,7 +290,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     const flags = await flagsIn(MAILBOXES.ventas);
     expect([...flags.keys()].sort()).toEqual([...expected].sort());
     expect([...flags.values()].flat()).toEqual([]);
-  }, 180_000);
+  });
 
   test('what Postfix and Dovecot report comes back with our token, is kept once and understood', async () => {
     await watching(servers.imapUrl(MAILBOXES.bounces));
@@ -338,7 +338,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     });
     await carrier.close();
 
-    await eventually(async () => (await count()) === 8, 30_000);
+    await eventually(async () => (await count()) === 8);
     const found = await Promise.all(
       (await rows()).map(async ({ raw }) => {
         const { classification, proven } = await classifyRaw(raw as Buffer, { keys: TEST_TOKEN_KEYS });
@@ -395,7 +395,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       const kept = await eventually(async () => {
         const found = await api.db.selectFrom('inbound').select(['source', 'raw', 'envelope']).execute();
         return found.length === 2 ? found : null;
-      }, 20_000);
+      });
       const about = (subject: string) => kept.find(({ raw }) => raw?.includes(subject));
       expect(about('while it was away')).toMatchObject({
         source: 'pipe',

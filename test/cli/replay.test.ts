@@ -12,8 +12,6 @@ import { enrollForTests, requestBy } from '../support/leads';
 import { eventually } from '../support/waiting';
 
 // Each command bundles the workflow code in a process of its own.
-jest.setTimeout(300_000);
-
 let engine: Engine;
 let dir: string;
 let asleep: string;

@@ -68,7 +68,7 @@ afterAll(async () => {
   command?.child.kill('SIGTERM');
   await command?.ends();
   await rm(home, { recursive: true, force: true });
-}, 120_000);
+});
 
 let lucia: string;
 
@@ -156,7 +156,7 @@ test('the next start finds keys, campaigns, leads and mail again', async () => {
   const mateo = await enrolled('mateo@example.com');
   await until('mail after the restart', async () => (await mailsTo('mateo@example.com')).length === 1);
   await until('its record', async () => (await enrollment(mateo)).messages[0]?.state === 'accepted');
-}, 180_000);
+});
 
 onLinux(
   'a supervisor that is killed leaves no orphans, and the next start goes on',

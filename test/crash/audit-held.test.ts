@@ -1,11 +1,11 @@
 import { pauseEnrollment, resumeEnrollment } from '../../db/pauses';
 import { publishForTests } from '../support/campaigns';
+import { fallDue } from '../support/leads';
 import { backUp, type TestDatabase } from '../support/postgres';
+import { eventually } from '../support/waiting';
 import type { WorkerSettings } from '../support/worker-process';
 import { audited } from './audited';
-import { fallDue, patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(300_000);
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 const backups: TestDatabase[] = [];
@@ -37,14 +37,14 @@ test('P3: a copy of the information that is held is not taken for sent by an aud
   };
   const first = await stage.work(settings);
   const id = await stage.enroll(campaignId, 'pide@correo.example');
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   await pauseEnrollment(db, id, new Date());
   // Asks for the information again, two days after it was sent.
   const lastInfo = new Date(Date.now() - 2 * 86_400_000);
   await db.updateTable('enrollment').set({ last_info_at: lastInfo }).where('id', '=', id).execute();
   expect(await stage.enroll(campaignId, 'pide@correo.example')).toBe(id);
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'holding');
-  await patiently(async () => (await stage.row(id)).signal_at === null);
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'holding');
+  await eventually(async () => (await stage.row(id)).signal_at === null);
   await first.stop();
 
   expect(await mended(settings, false)).toEqual([]);
@@ -57,13 +57,13 @@ test('P3: a copy of the information that is held is not taken for sent by an aud
   expect(stage.mailsTo('pide@correo.example')).toHaveLength(1);
 
   const second = await stage.work(settings);
-  await patiently(() => stage.mailsTo('pide@correo.example').length === 2);
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+  await eventually(() => stage.mailsTo('pide@correo.example').length === 2);
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
 
   // Held again, for its nudge: of a backup that was made while the copy was held, this hold is another one.
   await pauseEnrollment(db, id, new Date());
   await fallDue(db, id);
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'holding');
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'holding');
   await second.stop();
   const [backup] = backups;
   await backup?.db

@@ -5,10 +5,12 @@ import type { AuditReport } from '../../temporal/audit';
 import { doubleOptInWorkflowId } from '../../workflows/contract';
 import { publishForTests } from '../support/campaigns';
 import { formForTests, sentBy, submitToConfirm } from '../support/form-requests';
+import { fallDue } from '../support/leads';
 import { backUp, type TestDatabase } from '../support/postgres';
+import { eventually } from '../support/waiting';
 import type { WorkerSettings } from '../support/worker-process';
 import { audited } from './audited';
-import { fallDue, patiently, type Stage, setStage } from './stage';
+import { type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -42,7 +44,7 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
     names[ids[name]] = name;
   }
   for (const id of Object.values(ids)) {
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   }
   await first.stop();
   // Asks for the information again, two days after it was sent.
@@ -56,14 +58,14 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
   backup = await backUp(stage.database);
 
   const second = await stage.work(settings);
-  await patiently(() => stage.mailsTo('copia@correo.example').length === 2);
+  await eventually(() => stage.mailsTo('copia@correo.example').length === 2);
   for (const name of ['pide', 'desiste']) {
-    await patiently(() => stage.mailsTo(`${name}@correo.example`).length === 1);
+    await eventually(() => stage.mailsTo(`${name}@correo.example`).length === 1);
   }
   await pauseEnrollment(db, ids.espera, new Date());
   await fallDue(db, ids.espera);
-  await patiently(async () => (await stage.row(ids.espera)).signal_at === null);
-  await patiently(async () => (await stage.journey(ids.espera).progress())?.doing === 'holding');
+  await eventually(async () => (await stage.row(ids.espera)).signal_at === null);
+  await eventually(async () => (await stage.journey(ids.espera).progress())?.doing === 'holding');
   // Whoever objects before they have confirmed is not asked again.
   const hashes = sentBy(form, 'desiste@correo.example').hashes;
   await stopEnrollments(db, { who: { hashes }, outcome: 'unsubscribed', suppress: 'objection', now: new Date() });
@@ -72,7 +74,7 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
     .set({ signal_at: new Date(), leased_until: null })
     .where('id', '=', leaves)
     .execute();
-  await patiently(async () => {
+  await eventually(async () => {
     const { status } = await stage.client.workflow.getHandle(doubleOptInWorkflowId(leaves)).describe();
     return status.name === 'COMPLETED';
   });
@@ -107,8 +109,8 @@ test('P2, P3, P12: held journeys, ends that were not told, copies and requests f
 
   // ---- and on it goes ----
   await stage.work(restored);
-  await patiently(async () => (await stage.journey(ids.espera).progress())?.doing === 'waiting');
-  await patiently(async () => (await stage.journey(ids.noavisada).status()) === 'COMPLETED');
+  await eventually(async () => (await stage.journey(ids.espera).progress())?.doing === 'waiting');
+  await eventually(async () => (await stage.journey(ids.noavisada).status()) === 'COMPLETED');
   const requests = await copy.selectFrom('form_request').select(['id', 'state', 'mail_id']).execute();
   const states = Object.fromEntries(requests.map(({ id, state }) => [names[id], state]));
   expect(states).toEqual({ pide: 'pending', desiste: 'withdrawn' });

@@ -3,10 +3,8 @@ import { type DoubleOptIn, doubleOptInWorkflowId } from '../../workflows/contrac
 import { publishForTests } from '../support/campaigns';
 import { type FormForTests, formForTests, sentBy, submitToConfirm } from '../support/form-requests';
 import { TEST_ADDRESS_KEYS } from '../support/leads';
-import { door } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(240_000);
+import { door, eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 let form: FormForTests;
@@ -53,8 +51,8 @@ test('P3, P4 a worker that is killed while it asks, and while it waits, loses no
   rcpt.open();
 
   const second = await stage.work();
-  await patiently(() => subjectsTo(before).length > 0);
-  await patiently(async () => {
+  await eventually(() => subjectsTo(before).length > 0);
+  await eventually(async () => {
     const { mail_id: mailId } = await requestOf(ids[1]);
     const mail = await db.selectFrom('transactional').select('state').where('id', '=', mailId).executeTakeFirst();
     return mail?.state === 'unknown';
@@ -67,7 +65,7 @@ test('P3, P4 a worker that is killed while it asks, and while it waits, loses no
     [ids[1], after],
   ] as const) {
     expect(await handle(id).result()).toEqual({ state: 'confirmed' });
-    await patiently(() => subjectsTo(email).includes('Paso 0'));
+    await eventually(() => subjectsTo(email).includes('Paso 0'));
     expect(subjectsTo(email)).toEqual(['Confirme su solicitud', 'Paso 0']);
   }
 });
@@ -80,19 +78,19 @@ test('P4 when Temporal has lost its store, what waits is found when its time com
     await submitToConfirm(db, sentBy(form, emails[0])),
     await submitToConfirm(db, sentBy(form, emails[1])),
   ] as const;
-  await patiently(() => emails.every((email) => subjectsTo(email).length === 1));
-  await patiently(async () => (await requestOf(ids[1])).started_at !== null);
+  await eventually(() => emails.every((email) => subjectsTo(email).length === 1));
+  await eventually(async () => (await requestOf(ids[1])).started_at !== null);
   await stage.stopTemporal();
   await confirm(ids[0]);
   await stage.startTemporal();
-  await patiently(() => subjectsTo(emails[0]).includes('Paso 0'));
+  await eventually(() => subjectsTo(emails[0]).includes('Paso 0'));
   // Its time is well past, and nobody has looked since the store was lost.
   await db
     .updateTable('form_request')
     .set({ expires_at: new Date(Date.now() - 20 * 60_000), started_at: new Date(Date.now() - 60 * 60_000) })
     .where('id', '=', ids[1])
     .execute();
-  await patiently(async () => (await requestOf(ids[1])).state === 'expired');
+  await eventually(async () => (await requestOf(ids[1])).state === 'expired');
   expect(await handle(ids[1]).result()).toEqual({ state: 'expired' });
   expect(subjectsTo(emails[0])).toEqual(['Confirme su solicitud', 'Paso 0']);
   expect(subjectsTo(emails[1])).toEqual(['Confirme su solicitud']);

@@ -7,10 +7,9 @@ import { stopEnrollments } from '../../db/stops';
 import { type ApiUnderTest, AUTH, apiUnderTest, get, post } from '../api/api-under-test';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { dumpOf, tracesOf } from '../support/traces';
+import { eventually } from '../support/waiting';
 import type { WorkerProcess } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { type Stage, setStage } from './stage';
 
 // Two people who are much alike, and all that a shop does with them: they ask by the API and stand in a file, get mail, a
 // test and an invoice, are previewed, answer, come back as undeliverable. Then one of them is erased, and everything that
@@ -92,7 +91,7 @@ beforeAll(async () => {
   for (const person of BOTH) await ask(person);
   await importFile();
   for (const person of BOTH) {
-    await patiently(() => mailsTo(person).length === 2);
+    await eventually(() => mailsTo(person).length === 2);
     await preview(person);
     await sendTest(person);
     await invoice(person);
@@ -145,7 +144,7 @@ async function importFile(): Promise<{ created: number; existing: number; reject
   });
   expect(answer.statusCode).toBe(202);
   const { importId } = answer.json();
-  return await patiently(async () => {
+  return await eventually(async () => {
     const view = (await get(app, `/v1/imports/${importId}`)).json();
     return view.state === 'completed' ? view : null;
   });
@@ -174,7 +173,7 @@ async function sendTest(person: Person): Promise<void> {
   const answer = await post(app, `/v1/campaigns/${coffee}/test-send`, body);
   expect(answer.statusCode).toBe(202);
   const { testSendId } = answer.json();
-  await patiently(async () => (await get(app, `/v1/test-sends/${testSendId}`)).json().state === 'accepted');
+  await eventually(async () => (await get(app, `/v1/test-sends/${testSendId}`)).json().state === 'accepted');
 }
 
 async function invoice({ email, first, last, phone }: Person): Promise<void> {
@@ -199,7 +198,7 @@ async function invoice({ email, first, last, phone }: Person): Promise<void> {
   });
   expect(answer.statusCode).toBe(202);
   const { transactionalId } = answer.json();
-  await patiently(async () => (await get(app, `/v1/transactional/${transactionalId}`)).json().state === 'accepted');
+  await eventually(async () => (await get(app, `/v1/transactional/${transactionalId}`)).json().state === 'accepted');
 }
 
 async function receive(raw: string, sender: string): Promise<void> {
@@ -283,7 +282,7 @@ async function comeBack(person: Person): Promise<void> {
 }
 
 async function everythingIsDealtWith(): Promise<void> {
-  await patiently(async () => {
+  await eventually(async () => {
     const waiting = await stage.db.selectFrom('inbound').select('id').where('state', '=', 'new').execute();
     const unsent = await stage.db.selectFrom('transactional').select('id').where('settled_at', 'is', null).execute();
     const untold = await stage.db.selectFrom('enrollment').select('id').where('signal_at', 'is not', null).execute();
@@ -310,7 +309,7 @@ test('everything did happen', async () => {
 
 test('whose time is over is erased by a worker, with nobody doing anything', async () => {
   const { email, first, last } = LONG_AGO;
-  await patiently(async () => tracesOf([email, first, last], await dumpOf(stage.db)).length === 0);
+  await eventually(async () => tracesOf([email, first, last], await dumpOf(stage.db)).length === 0);
   const events = await stage.db.selectFrom('event').select('detail').where('kind', '=', 'erased').execute();
   expect(events).toEqual([{ detail: { by: 'retention', sealed: false } }]);
 });
@@ -339,7 +338,7 @@ test('one of them is erased: nothing of her is found in a dump, all of the other
   expect(await stats()).toEqual(before);
   // Her journeys come to their end in the engine too.
   for (const enrollmentId of answer.json().stopped) {
-    await patiently(async () => (await stage.journey(enrollmentId).status()) === 'COMPLETED');
+    await eventually(async () => (await stage.journey(enrollmentId).status()) === 'COMPLETED');
   }
 });
 

@@ -1,10 +1,9 @@
 import type { Api } from '../../api/context';
 import { type ApiUnderTest, apiUnderTest, bodyFor, post } from '../api/api-under-test';
 import { publishForTests } from '../support/campaigns';
-import { TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
-import { fallDue, patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { fallDue, TEST_ADDRESS_KEYS, TEST_TOKEN_KEYS } from '../support/leads';
+import { eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 // The runbook's rotation of address and token keys, with leads in mid-journey: every process with the old keys is stopped
 // before one that has the new ones starts.
@@ -58,7 +57,7 @@ test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find e
   const leaves = await enroll(before, coffee, people.leaves);
   const buys = await enroll(before, coffee, people.buys);
   for (const { enrollmentId } of [stays, leaves, buys]) {
-    await patiently(async () => (await stage.row(enrollmentId)).step === 1);
+    await eventually(async () => (await stage.row(enrollmentId)).step === 1);
   }
   const gone = 'nunca@llaves.example';
   expect((await post(before, '/v1/unsubscribes', { email: gone })).statusCode).toBe(202);
@@ -72,7 +71,7 @@ test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find e
   expect((await post(after, '/v1/purchases', { email: people.buys, orderId: 'o-1' })).statusCode).toBe(202);
   expect(await outcome(buys.enrollmentId)).toBe('purchased');
   for (const { enrollmentId } of [leaves, buys]) {
-    await patiently(async () => (await stage.journey(enrollmentId).status()) === 'COMPLETED');
+    await eventually(async () => (await stage.journey(enrollmentId).status()) === 'COMPLETED');
   }
   for (const email of [gone, people.leaves]) {
     const refused = await post(after, `/v1/campaigns/${tea}/enrollments`, bodyFor(email));
@@ -82,9 +81,9 @@ test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find e
   // Who was met under the old key stays the same lead, and their next mail is signed with the new one.
   const again = await enroll(after, tea, people.stays);
   expect(again.leadId).toBe(stays.leadId);
-  await patiently(async () => (await stage.row(again.enrollmentId)).step === 1);
+  await eventually(async () => (await stage.row(again.enrollmentId)).step === 1);
   await fallDue(stage.db, stays.enrollmentId);
-  await patiently(async () => (await stage.row(stays.enrollmentId)).step === 2);
+  await eventually(async () => (await stage.row(stays.enrollmentId)).step === 2);
   const links = linksOf(people.stays);
   expect(links).toHaveLength(3);
   const page = async (app: Api, url = '') => (await app.inject({ method: 'GET', url })).statusCode;
@@ -92,7 +91,7 @@ test('P2, P3, P6, P13: keys rotated in mid-journey: old links work, stops find e
   expect([await page(after, links[0]), await page(after, links[2])]).toEqual([200, 200]);
   // The oldest link ends everything that is sent to them, what came after the rotation included.
   const met = await enroll(after, tea, 'nueva@llaves.example');
-  await patiently(async () => (await stage.row(met.enrollmentId)).step === 1);
+  await eventually(async () => (await stage.row(met.enrollmentId)).step === 1);
   expect(await oneClick(after, links[0] ?? '')).toBe(200);
   expect([await outcome(stays.enrollmentId), await outcome(again.enrollmentId)]).toEqual([
     'unsubscribed',

@@ -7,9 +7,8 @@ import { addUtcDays, utcDay } from '../../domain/warm-up';
 import { applyLimits } from '../../temporal/limits';
 import { type Subject, seed } from '../db/racing';
 import { definitionForTests, publishForTests } from '../support/campaigns';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(120_000);
+import { eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 
@@ -47,20 +46,18 @@ function most(times: readonly number[], seconds: number): number {
 }
 
 /**
- * A token bucket lets through what it has saved up in one second, and never more than its rate on top. Whatever delays a
- * mail on its way from the engine to the mail server, on a busy machine say, makes it arrive later and never earlier.
+ * Those that arrived before a limit allowed it. A token bucket lets through what it has saved up in one second, and never
+ * more than its rate on top. Whatever delays a mail on its way from the engine to the mail server, on a busy machine say,
+ * makes it arrive later and never earlier.
  *
  * @param from when the first of them fell due, or the limit was changed
  */
-function expectWithin(times: readonly number[], perSecond: number, from: number, inHand = 0): void {
-  const tooEarly = [...times]
+function tooEarly(times: readonly number[], perSecond: number, from: number, inHand = 0) {
+  return [...times]
     .sort((a, b) => a - b)
     .map((at, index) => ({ arrived: index + 1, allowed: perSecond * ((at - from) / 1_000 + 1) + 1 + inHand }))
     .filter(({ arrived: count, allowed }) => count > allowed);
-  expect(tooEarly).toEqual([]);
 }
-
-const spanOf = (times: readonly number[]) => (Math.max(...times) - Math.min(...times)) / 1_000;
 
 test('P9: 20 a second over two workers of which one is restarted, as the mail server sees it', async () => {
   await limit({ perSecond: 20 });
@@ -68,17 +65,15 @@ test('P9: 20 a second over two workers of which one is restarted, as the mail se
   const [first] = await Promise.all([stage.work(), stage.work()]);
   const from = Date.now();
   await stage.reconcile();
-  await patiently(() => arrived(subjects).length >= 60);
+  await eventually(() => arrived(subjects).length >= 60);
   const [third] = await Promise.all([stage.work(), first.stop()]);
   expect(third.isRunning()).toBe(true);
-  await patiently(() => arrived(subjects).length === 220);
+  await eventually(() => arrived(subjects).length === 220);
 
   const times = arrived(subjects);
-  expectWithin(times, 20, from);
+  expect(tooEarly(times, 20, from)).toEqual([]);
   // Nor within any five seconds, whatever two busy workers (ten deliveries each) may have had in hand before them.
   expect(most(times, 5)).toBeLessThanOrEqual(20 * 5 + 20 + 2 * 10);
-  // It is no slower than it may be either, but for what a busy machine takes.
-  expect(spanOf(times)).toBeLessThan(3 * 10);
   expect(new Set(stage.sink.messages.map((message) => message.messageId)).size).toBe(220);
 });
 
@@ -90,24 +85,24 @@ test('P9: a provider has its own limit beside the others; changed while running,
   const [gmail, others] = [subjects.slice(0, 30), subjects.slice(30)];
   const from = Date.now();
   await stage.reconcile();
-  await patiently(() => arrived(subjects).length === 110);
-  expectWithin(arrived(gmail), 4, from);
-  expectWithin(arrived(others), 60, from);
+  await eventually(() => arrived(subjects).length === 110);
+  expect(tooEarly(arrived(gmail), 4, from)).toEqual([]);
+  expect(tooEarly(arrived(others), 60, from)).toEqual([]);
   expect(Math.max(...arrived(others))).toBeLessThan(Math.max(...arrived(gmail)));
 
-  await limit({ perSecond: 5 });
+  await limit({ perSecond: 2 });
   const more = await due(100, (index) => `other-${index % 20}`);
   const slowFrom = Date.now();
   await stage.reconcile();
-  await patiently(() => arrived(more).length >= 15);
+  await eventually(() => arrived(more).length >= 15);
   const changedAt = Date.now();
   await limit({ perSecond: 40 });
-  await patiently(() => arrived(more).length === 100);
+  await eventually(() => arrived(more).length === 100);
   const [before, after] = [arrived(more).filter((at) => at <= changedAt), arrived(more).filter((at) => at > changedAt)];
-  expectWithin(before, 5, slowFrom);
-  expectWithin(after, 40, changedAt, 10);
-  // At five a second they would have taken longer.
-  expect(spanOf(after)).toBeLessThan(0.9 * ((after.length - 5) / 5));
+  expect(tooEarly(before, 2, slowFrom)).toEqual([]);
+  expect(tooEarly(after, 40, changedAt, 10)).toEqual([]);
+  // It is the new one that holds: the old one would not have let them through so soon.
+  expect(tooEarly(after, 2, changedAt, 10)).not.toEqual([]);
 });
 
 test('P9, P2: a daily cap holds over a restart; the rest has places on later days in its window, and can be stopped', async () => {
@@ -124,7 +119,7 @@ test('P9, P2: a daily cap holds over a restart; the rest has places on later day
 
   const first = await stage.work({ smtpConnections: 1 });
   await stage.reconcile();
-  await patiently(() => arrived(subjects).length >= 4);
+  await eventually(() => arrived(subjects).length >= 4);
   await first.stop();
   await Promise.all([stage.work(), stage.work()]);
   const waiting = () =>
@@ -136,8 +131,8 @@ test('P9, P2: a daily cap holds over a restart; the rest has places on later day
       .where('slot_taken', '=', false)
       .orderBy('slot_day')
       .execute();
-  await patiently(async () => (await waiting()).length === 18);
-  expect(arrived(subjects)).toHaveLength(12);
+  // Those that have a place may still be on their way when the last of the others has got a later day.
+  await eventually(async () => (await waiting()).length === 18 && arrived(subjects).length === 12);
   const rows = await waiting();
   const [tomorrow, dayAfter] = [addUtcDays(today, 1), addUtcDays(today, 2)];
   expect(rows.map((row) => row.slot_day)).toEqual([...Array(12).fill(tomorrow), ...Array(6).fill(dayAfter)]);
@@ -148,7 +143,7 @@ test('P9, P2: a daily cap holds over a restart; the rest has places on later day
   }
 
   const [stopped] = rows.map((row) => row.id) as [string];
-  await patiently(async () => (await stage.journey(stopped).progress())?.doing === 'waiting');
+  await eventually(async () => (await stage.journey(stopped).progress())?.doing === 'waiting');
   expect(
     (await stopEnrollments(stage.db, { who: { enrollmentId: stopped }, outcome: 'replied', now })).inFlight,
   ).toEqual([]);

@@ -5,10 +5,8 @@ import type { Outcome } from '../../domain/outcomes';
 import { JOURNEYS_QUEUE } from '../../workflows/contract';
 import { publishForTests } from '../support/campaigns';
 import { configForTests, workflowBundle } from '../support/engine';
-import { door } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { door, eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 let campaignId: string;
@@ -65,7 +63,7 @@ test('P2: stopped, and cancelled, with no mail worker there: each workflow close
     ids[outcome] = await stage.enroll(campaignId, `${outcome}@correo.example`);
   }
   await stage.reconcile();
-  for (const id of Object.values(ids)) await patiently(() => isQueued(id));
+  for (const id of Object.values(ids)) await eventually(() => isQueued(id));
 
   for (const outcome of ['purchased', 'replied', 'unsubscribed', 'complained'] as const) {
     const id = ids[outcome] as string;
@@ -91,7 +89,7 @@ test('P2: stopped while its mail waits in the queue behind another: it never goe
   ];
   await stage.reconcile();
   await held.reached;
-  const waiting = await patiently(async () => {
+  const waiting = await eventually(async () => {
     const queued: string[] = [];
     for (const id of [first, second, third]) if (await isQueued(id)) queued.push(id);
     return queued.length === 1 ? queued[0] : undefined;
@@ -101,7 +99,7 @@ test('P2: stopped while its mail waits in the queue behind another: it never goe
   held.open();
 
   const others = [first, second, third].filter((id) => id !== waiting);
-  for (const id of others) await patiently(async () => (await stage.row(id)).step === 1);
+  for (const id of others) await eventually(async () => (await stage.row(id)).step === 1);
   expect(await stage.messages(waiting)).toEqual([]);
   expect(stage.sink.messages).toHaveLength(2);
 });

@@ -4,9 +4,7 @@ import { seed } from '../db/racing';
 import { definitionForTests, publishAgainForTests } from '../support/campaigns';
 import { beginMigration } from '../support/migrating';
 import { door, eventually } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { type Stage, setStage } from './stage';
 
 const LEADS = 600;
 let stage: Stage;
@@ -50,20 +48,20 @@ test(`P3, P4: the worker is killed in the middle of moving ${LEADS} leads; anoth
     await unlock.wait();
   });
   await locked.reached;
-  await eventually(async () => (await blocked()).length > 0, 30_000);
+  await eventually(async () => (await blocked()).length > 0);
   const before = await findMigration(db, campaignId, migrationId);
   expect(before.results.pending).toBeGreaterThan(0);
   await first.kill();
   // The server process would finish the statement for its dead client as soon as the table is free.
   for (const pid of await blocked()) await sql`select pg_terminate_backend(${pid})`.execute(db);
-  await patiently(async () => (await blocked()).length === 0);
+  await eventually(async () => (await blocked()).length === 0);
   unlock.open();
   await locking;
   const between = await findMigration(db, campaignId, migrationId);
   expect(between.results).toEqual(before.results);
 
   await stage.work();
-  await patiently(async () => (await findMigration(db, campaignId, migrationId)).state === 'completed');
+  await eventually(async () => (await findMigration(db, campaignId, migrationId)).state === 'completed');
   expect((await findMigration(db, campaignId, migrationId)).results).toMatchObject({ moved: LEADS, pending: 0 });
   const { rows } = await sql<{ version: number; moves: number; mails: number; events: number; leads: number }>`
     select e.version, e.moves, jsonb_array_length(e.plan) as mails,

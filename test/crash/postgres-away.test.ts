@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cable, layCable } from '../support/cable';
 import { publishForTests } from '../support/campaigns';
-import { door } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { door, eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 let cable: Cable;
@@ -33,15 +31,15 @@ test('P3: Postgres away between 250 and record: recorded when it is back, as acc
   const turnedAway = cable.turnedAway();
   held.open();
   // Longer than the heartbeat timeout (10 s): the attempt must live on while it waits.
-  await Promise.all([sleep(11_000), patiently(() => cable.turnedAway() > turnedAway + 3)]);
+  await Promise.all([sleep(11_000), eventually(() => cable.turnedAway() > turnedAway + 3)]);
   expect((await stage.messages(id)).map((message) => message.state)).toEqual(['handing_over']);
   cable.mend();
 
-  await patiently(async () => (await stage.row(id)).step === 1);
+  await eventually(async () => (await stage.row(id)).step === 1);
   expect(await stage.messages(id)).toMatchObject([{ state: 'accepted', attempts: 1 }]);
   expect(await stage.timeline(id)).toEqual(['enrolled', 'message-accepted']);
   expect(stage.mailsTo('ana@correo.example')).toHaveLength(1);
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   const { events } = await stage.journey(id).fetchHistory();
   const attempts = events?.flatMap((event) => event.activityTaskStartedEventAttributes?.attempt ?? []);
   expect(attempts).toEqual([1]);

@@ -10,10 +10,9 @@ import { hashAddress } from '../../domain/address-hash';
 import { definitionForTests, publishForTests } from '../support/campaigns';
 import { enrollAll, enrollForTests, requestBy, TEST_ADDRESS_KEYS } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
+import { eventually } from '../support/waiting';
 import type { WorkerProcess } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { type Stage, setStage } from './stage';
 
 // Everything that can happen to a lead happens once, in time so compressed that months are seconds; then everything that
 // Temporal keeps is searched for the people it happened to.
@@ -115,7 +114,7 @@ function refuseSome(): void {
 
 async function everybodyIsStopped(): Promise<void> {
   const stop = async (index: number, stop: Omit<Stop, 'who' | 'now'>) => {
-    await patiently(async () => (await stage.row(idOf(index))).step > 0);
+    await eventually(async () => (await stage.row(idOf(index))).step > 0);
     const hashes = hashAddress(emailOf(index), TEST_ADDRESS_KEYS);
     await stopEnrollments(stage.db, { who: { hashes }, now: new Date(), ...stop });
   };
@@ -126,13 +125,13 @@ async function everybodyIsStopped(): Promise<void> {
     stop(12, { outcome: 'complained', suppress: 'complaint' }),
     stop(13, { outcome: 'unsubscribed', suppress: 'campaign', campaignId }),
     stop(14, { outcome: 'bounced', suppress: 'undeliverable' }),
-    patiently(async () => (await stage.journey(idOf(15)).progress())?.doing === 'waiting').then(() =>
+    eventually(async () => (await stage.journey(idOf(15)).progress())?.doing === 'waiting').then(() =>
       stage.journey(idOf(15)).cancel(),
     ),
-    patiently(async () => (await stage.journey(idOf(16)).progress())?.doing === 'holding').then(() =>
+    eventually(async () => (await stage.journey(idOf(16)).progress())?.doing === 'holding').then(() =>
       resumeEnrollment(stage.db, idOf(16), new Date()),
     ),
-    patiently(async () => (await stage.row(idOf(18))).step > 0).then(() =>
+    eventually(async () => (await stage.row(idOf(18))).step > 0).then(() =>
       enrollAll(stage.db, campaignId, [requestBy(emailOf(18))], { timeFactor: TIME_FACTOR }),
     ),
   ]);
@@ -152,7 +151,7 @@ async function fileComesIn(): Promise<void> {
     sha256: '0'.repeat(64),
   });
   await stage.reconcile();
-  await patiently(async () => {
+  await eventually(async () => {
     const view = await findImport(stage.db, upload.id, 0);
     return view.state === 'completed' && view.created === 1;
   });
@@ -175,15 +174,15 @@ async function testIsSent({ steps, ...definition }: ReturnType<typeof definition
     },
   });
   await stage.reconcile();
-  await patiently(async () => (await findTestSend(stage.db, id)).state === 'accepted');
+  await eventually(async () => (await findTestSend(stage.db, id)).state === 'accepted');
 }
 
 /** The deferred one (15 minutes) and the paused one stay; everybody else comes to an end. */
 async function theRestIsOver(): Promise<void> {
   for (const [index, id] of ids.entries()) {
     if (index === 1 || index === 17) continue;
-    await patiently(async () => (await stage.row(id)).outcome !== null);
-    await patiently(async () => (await stage.journey(id).status()) === 'COMPLETED');
+    await eventually(async () => (await stage.row(id)).outcome !== null);
+    await eventually(async () => (await stage.journey(id).status()) === 'COMPLETED');
   }
 }
 

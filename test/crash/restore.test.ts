@@ -20,14 +20,14 @@ import {
   stepsForTests,
 } from '../support/campaigns';
 import { eraseForTests } from '../support/erasing';
-import { requestBy } from '../support/leads';
+import { fallDue, requestBy } from '../support/leads';
 import { beginMigration } from '../support/migrating';
 import { backUp, type TestDatabase } from '../support/postgres';
 import { shopMail } from '../support/transactional';
-import { door } from '../support/waiting';
+import { door, eventually } from '../support/waiting';
 import { environmentOf, startWorkerProcess, type WorkerSettings } from '../support/worker-process';
 import { audited } from './audited';
-import { fallDue, patiently, type Stage, setStage } from './stage';
+import { type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -108,13 +108,13 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   ] as const;
   const ids = {} as Record<(typeof sleepers)[number], string>;
   for (const name of sleepers) ids[name] = await enroll(name, name === 'mudada' ? changing : campaignId);
-  for (const id of Object.values(ids)) await patiently(async () => (await stage.row(id)).step === 1);
+  for (const id of Object.values(ids)) await eventually(async () => (await stage.row(id)).step === 1);
   for (const id of Object.values(ids)) {
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   }
   const bought = await buyer(db, stage.enroll);
   names[bought] = 'compradora';
-  await patiently(async () => (await stage.row(bought)).step === 1);
+  await eventually(async () => (await stage.row(bought)).step === 1);
   // One entry before the backup, so that it knows how far it was.
   const file = openJournalFile(journal);
   await stopEnrollments(db, { who: { enrollmentId: await enroll('antes') }, outcome: 'replied', now: new Date() });
@@ -129,23 +129,23 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   backup = await backUp(stage.database);
 
   const second = await stage.work(settings);
-  await patiently(async () => (await stage.row(justIn)).step === 1);
-  await patiently(() => sink.messages.find(({ to }) => to === 'factura@correo.example'));
+  await eventually(async () => (await stage.row(justIn)).step === 1);
+  await eventually(() => sink.messages.find(({ to }) => to === 'factura@correo.example'));
   await fallDue(db, ids.avanza);
-  await patiently(async () => (await stage.row(ids.avanza)).step === 2);
+  await eventually(async () => (await stage.row(ids.avanza)).step === 2);
   await fallDue(db, ids.avanza);
-  await patiently(async () => (await stage.row(ids.avanza)).step === 3);
+  await eventually(async () => (await stage.row(ids.avanza)).step === 3);
   // She has had `a` when she is moved to where `c` is no more, and gets `b` there.
   await fallDue(db, ids.mudada);
-  await patiently(async () => (await stage.row(ids.mudada)).step === 2);
+  await eventually(async () => (await stage.row(ids.mudada)).step === 2);
   const migrationId = await beginMigration(db, changing, 2);
-  await patiently(async () => (await findMigration(db, changing, migrationId)).state === 'completed');
+  await eventually(async () => (await findMigration(db, changing, migrationId)).state === 'completed');
   await fallDue(db, ids.mudada);
-  await patiently(async () => (await stage.row(ids.mudada)).step === 3);
+  await eventually(async () => (await stage.row(ids.mudada)).step === 3);
   await fallDue(db, bought);
-  await patiently(async () => (await stage.row(bought)).step === 2);
+  await eventually(async () => (await stage.row(bought)).step === 2);
   const orphan = await enroll('nueva');
-  await patiently(async () => (await stage.row(orphan)).step === 1);
+  await eventually(async () => (await stage.row(orphan)).step === 1);
   // Who asked again, say: the next nudge is moved away.
   const later = new Date(Date.now() + 200 * 86_400_000);
   await db
@@ -153,7 +153,7 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
     .set({ next_due_at: later, signal_at: new Date() })
     .where('id', '=', ids.aplazada)
     .execute();
-  await patiently(async () => Number((await stage.journey(ids.aplazada).progress())?.until ?? 0) >= later.getTime());
+  await eventually(async () => Number((await stage.journey(ids.aplazada).progress())?.until ?? 0) >= later.getTime());
   const leaving = { outcome: 'unsubscribed', suppress: 'objection', now: new Date() } as const;
   await stopEnrollments(db, { who: { enrollmentId: ids.seva }, ...leaving });
   const erased = await stepOf(db, ids.borrada);
@@ -163,7 +163,7 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   // This one's entry is lost with the disk of the journal, so only the engine knows of it.
   await stopEnrollments(db, { who: { enrollmentId: ids.callada }, ...leaving });
   await db.deleteFrom('journal_outbox').execute();
-  await patiently(async () => (await stage.journey(ids.callada).status()) === 'COMPLETED');
+  await eventually(async () => (await stage.journey(ids.callada).status()) === 'COMPLETED');
   await stage.journey(ids.terminada).terminate('an operator was too quick');
   // Everything stops while one mail is being handed over: whether it was taken nobody can tell.
   const taken = door();
@@ -206,7 +206,7 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   expect(mended.code).toBe(0);
   expect(found(mended.report, names)).toEqual(expected);
   expect(mended.report.differences.every((difference) => difference.mended)).toBe(true);
-  await patiently(async () => (await audited(restored)).code === 0);
+  await eventually(async () => (await audited(restored)).code === 0);
   expect((await audited(restored, { mend: true, force: true })).report.differences).toEqual([]);
 
   const ledger = await copy
@@ -236,15 +236,15 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
 
   // ---- and on it goes ----
   await stage.work(restored);
-  await patiently(async () => (await stepOf(copy, ids.terminada))?.started_at !== null);
+  await eventually(async () => (await stepOf(copy, ids.terminada))?.started_at !== null);
   const going = [ids.avanza, ids.sigue, ids.terminada, justIn, ids.entrega, ids.mudada, bought];
   const before = await Promise.all(going.map(async (id) => (await stepOf(copy, id))?.step ?? 0));
   await fallDue(copy, ...going);
   for (const [index, id] of going.entries()) {
-    await patiently(async () => (await stepOf(copy, id))?.step === (before[index] ?? 0) + 1);
+    await eventually(async () => (await stepOf(copy, id))?.step === (before[index] ?? 0) + 1);
   }
   await fallDue(copy, ids.aplazada);
-  await patiently(async () => (await stepOf(copy, ids.aplazada))?.step === 2);
+  await eventually(async () => (await stepOf(copy, ids.aplazada))?.step === 2);
   const counted = new Map<string, number>();
   for (const { to, subject } of sink.messages)
     counted.set(`${to} ${subject}`, (counted.get(`${to} ${subject}`) ?? 0) + 1);
@@ -281,7 +281,7 @@ test('P2, P3, P4, P10: moved to an empty Temporal as the runbook says: every jou
     const paused = await from.enroll(theirs, 'pausa@mudanza.example');
     const leaving = await from.enroll(theirs, 'seva@mudanza.example');
     const all = [asleep, due, paused, leaving];
-    for (const id of all) await patiently(async () => (await from.row(id)).step === 1);
+    for (const id of all) await eventually(async () => (await from.row(id)).step === 1);
     await from.db.updateTable('enrollment').set({ paused_at: new Date() }).where('id', '=', paused).execute();
     // Everything is paused before the copy is made, and the journal goes on after it.
     await pauseSending(from.db, { streams: STREAMS, provider: '*', now: new Date() });
@@ -309,14 +309,14 @@ test('P2, P3, P4, P10: moved to an empty Temporal as the runbook says: every jou
     await audited(now, { mend: true, force: true });
     await to.work(now);
     for (const id of [asleep, due, paused]) {
-      await patiently(async () => (await to.journey(id).progress())?.doing === 'waiting');
+      await eventually(async () => (await to.journey(id).progress())?.doing === 'waiting');
       expect((await to.journey(id).progress())?.until).toBe(dueTimes.get(id)?.getTime());
     }
     await fallDue(copy, due);
-    await patiently(async () => (await stepOf(copy, due))?.held_for != null);
+    await eventually(async () => (await stepOf(copy, due))?.held_for != null);
     expect(to.mailsTo('vence@mudanza.example')).toHaveLength(1);
     expect(await resumeAll(copy, new Date())).toEqual([...STREAMS].sort());
-    await patiently(async () => (await stepOf(copy, due))?.step === 2);
+    await eventually(async () => (await stepOf(copy, due))?.step === 2);
     await copy.destroy();
     const subjects = (name: string) => to.mailsTo(`${name}@mudanza.example`).map(({ subject }) => subject);
     expect(subjects('duerme')).toEqual(['Paso 0']);

@@ -3,9 +3,8 @@ import type { AddressInfo } from 'node:net';
 import { SMTPServer } from 'smtp-server';
 import { listPauses, resumeSending } from '../../db/breaker';
 import { publishForTests } from '../support/campaigns';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 // The runbook's rotation of the mail server's password, done in the wrong order: the old one is deleted first.
 
@@ -51,27 +50,27 @@ test('P4 a password that was deleted before its successor was set stops the stre
   const campaignId = await publishForTests(db);
   const worker = await stage.work({ smtpUrl: urlWith('first') });
   await stage.enroll(campaignId, 'antes@correo.example');
-  await patiently(() => takenBy.length === 1);
+  await eventually(() => takenBy.length === 1);
 
   password = 'second';
   // A connection that is open already would go on with what it has logged in with.
   for (const connection of mailServer.connections) connection.close();
   const waits = await stage.enroll(campaignId, 'espera@correo.example');
-  const stopped = await patiently(async () => (await listPauses(db))[0]);
+  const stopped = await eventually(async () => (await listPauses(db))[0]);
   expect(stopped).toMatchObject({
     stream: 'requested',
     provider: '*',
     reason: 'refused',
     code: expect.stringMatching(/^535/),
   });
-  await patiently(async () => (await stage.journey(waits).progress())?.doing === 'holding');
+  await eventually(async () => (await stage.journey(waits).progress())?.doing === 'holding');
   await worker.stop();
 
   await stage.work({ smtpUrl: urlWith('second') });
   await resumeSending(db, { stream: 'requested', provider: '*', now: new Date() });
-  await patiently(() => takenBy.length === 2);
+  await eventually(() => takenBy.length === 2);
   expect(takenBy).toEqual(['antes@correo.example first', 'espera@correo.example second']);
-  await patiently(async () => (await stage.row(waits)).step === 1);
+  await eventually(async () => (await stage.row(waits)).step === 1);
   expect(await stage.messages(waits)).toMatchObject([{ state: 'accepted' }]);
   expect(await listPauses(db)).toEqual([]);
 });

@@ -1,6 +1,5 @@
 import type { Client } from '@temporalio/client';
 import { temporal as proto } from '@temporalio/proto';
-import type { Db } from '../../db/client';
 import type { EnrollRequest } from '../../db/enrollments';
 import { freePort } from '../../stack/ports';
 import { startTemporal, type TemporalServer } from '../../stack/temporal-server';
@@ -13,19 +12,7 @@ import { installRuntime, silent } from '../support/engine';
 import { enrollForTests, requestBy } from '../support/leads';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 import { type SmtpSink, startSmtpSink } from '../support/smtp-sink';
-import { eventually } from '../support/waiting';
 import { startWorkerProcess, type WorkerProcess, type WorkerSettings } from '../support/worker-process';
-
-/** `eventually` for what goes through several processes, and heartbeat timeouts, on a machine that may be busy. */
-export async function patiently<T>(probe: () => T | Promise<T>): Promise<NonNullable<T>> {
-  return await eventually(probe, 60_000);
-}
-
-/** Puts the due times of sleeping leads into the past and has their journeys look. */
-export async function fallDue(db: Db, ...enrollmentIds: string[]): Promise<void> {
-  const change = { next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null };
-  await db.updateTable('enrollment').set(change).where('id', 'in', enrollmentIds).execute();
-}
 
 /** Everything real: Temporal's dev server, a database, a mail server, and workers in processes of their own. */
 export interface Stage {

@@ -7,11 +7,9 @@ import { freePort } from '../../stack/ports';
 import { type Cable, layCable } from '../support/cable';
 import { publishForTests } from '../support/campaigns';
 import { smtpError } from '../support/smtp-sink';
-import { door } from '../support/waiting';
+import { door, eventually } from '../support/waiting';
 import type { WorkerProcess } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 let worker: WorkerProcess;
@@ -42,7 +40,7 @@ afterAll(async () => {
 async function asleep(email: string): Promise<string> {
   const id = await stage.enroll(campaignId, email);
   await stage.reconcile();
-  await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+  await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   expect((await stage.row(id)).step).toBe(1);
   return id;
 }
@@ -73,10 +71,10 @@ describe('with Temporal there', () => {
     await overdue(id);
 
     expect(await stage.reconcile(watchdog)).toMatchObject({ watched: 1 });
-    await patiently(async () => (await stage.row(id)).step === 2);
+    await eventually(async () => (await stage.row(id)).step === 2);
     expect(stage.mailsTo(email).map((mail) => mail.subject)).toEqual(['Paso 0', 'Paso 1']);
     expect(await stage.messages(id)).toMatchObject([{ state: 'accepted' }, { state: 'accepted' }]);
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   });
 
   test.concurrent('P12: cancelled in the UI while it waits', async () => {
@@ -93,7 +91,7 @@ describe('with Temporal there', () => {
     const id = await stage.enroll(campaignId, email);
     await pauseEnrollment(stage.db, id, new Date());
     await stage.reconcile();
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'holding');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'holding');
     await stage.journey(id).cancel();
     expect(await stage.journey(id).result()).toEqual({ outcome: 'cancelled', step: 0 });
     expect((await stage.row(id)).outcome).toBe('cancelled');
@@ -108,7 +106,7 @@ describe('with Temporal there', () => {
     await stage.db.deleteFrom('message').where('enrollment_id', '=', id).execute();
     await stage.db.updateTable('enrollment').set({ step: 0, signal_at: new Date() }).where('id', '=', id).execute();
     await stage.reconcile();
-    const failure = await patiently(stage.journey(id).pendingFailure);
+    const failure = await eventually(stage.journey(id).pendingFailure);
     expect(failure.type).toBe('ledger_behind');
     expect(await stage.journey(id).status()).toBe('RUNNING');
     expect(stage.mailsTo(email)).toHaveLength(1);
@@ -124,7 +122,7 @@ describe('with Temporal there', () => {
     for (const email of [...emails, 'cancelada3@correo.example']) ids.push(await mute.enroll(campaignId, email));
     await mute.reconcile();
     for (const id of ids) {
-      const failure = await patiently(mute.journey(id).pendingFailure);
+      const failure = await eventually(mute.journey(id).pendingFailure);
       expect(failure.type).toBe('smtp_refused');
       expect(await mute.row(id)).toMatchObject({ step: 0, outcome: null });
       // No connection, no claim: a crash now would leave nothing to explain.
@@ -138,7 +136,7 @@ describe('with Temporal there', () => {
     expect((await journey.describe()).searchAttributes.Outcome).toEqual(['cancelled']);
 
     cable = await layCable(Number(new URL(mute.sink.url).port), smtpPort);
-    for (const id of ids) await patiently(async () => (await mute.row(id)).step === 1);
+    for (const id of ids) await eventually(async () => (await mute.row(id)).step === 1);
     for (const email of emails) expect(mute.mailsTo(email)).toHaveLength(1);
     expect(mute.mailsTo('cancelada3@correo.example')).toEqual([]);
   });
@@ -157,11 +155,11 @@ describe('with Temporal there', () => {
     const id = await stage.enroll(campaignId, email);
     await stage.reconcile();
     await refuse.reached;
-    const failure = await patiently(stage.journey(id).pendingFailure);
+    const failure = await eventually(stage.journey(id).pendingFailure);
     expect(failure).toEqual({ type: 'smtp_refused', message: 'smtp rcpt 454 4.7.1' });
     expect(await stage.row(id)).toMatchObject({ step: 0, outcome: null });
     refusing = false;
-    await patiently(async () => (await stage.row(id)).step === 1);
+    await eventually(async () => (await stage.row(id)).step === 1);
     expect(stage.mailsTo(email)).toHaveLength(1);
   });
 });
@@ -179,12 +177,12 @@ describe('with Temporal away', () => {
     const enrolled = await stage.enroll(campaignId, 'nueva@correo.example');
     await stopEnrollments(stage.db, { who: { enrollmentId: stopped }, outcome: 'purchased', now: new Date() });
     // The worker's reconciler has seen it, and can do nothing.
-    await patiently(async () => (await stage.row(enrolled)).leased_until !== null);
+    await eventually(async () => (await stage.row(enrolled)).leased_until !== null);
     expect(await stage.row(enrolled)).toMatchObject({ started_at: null, step: 0 });
     expect((await stage.row(stopped)).signal_at).not.toBeNull();
 
     await stage.startTemporal(dbFile);
-    await patiently(async () => {
+    await eventually(async () => {
       await leasesPass();
       return (await stage.row(enrolled)).step === 1 && (await stage.row(stopped)).signal_at === null;
     });
@@ -200,20 +198,20 @@ describe('with Temporal away', () => {
     await overdue(due);
     const enrolled = await stage.enroll(campaignId, 'despues@correo.example');
     // The worker's own reconciler starts it. The new store knows no search attributes, so its first rounds fail.
-    await patiently(async () => {
+    await eventually(async () => {
       await leasesPass();
       return (await stage.row(enrolled)).started_at !== null;
     });
-    await patiently(async () => (await stage.row(enrolled)).step === 1);
+    await eventually(async () => (await stage.row(enrolled)).step === 1);
     expect(await stage.reconcile(watchdog)).toMatchObject({ watched: 1 });
-    await patiently(async () => (await stage.row(due)).step === 2);
+    await eventually(async () => (await stage.row(due)).step === 2);
     expect(stage.mailsTo('dos@correo.example').map((mail) => mail.subject)).toEqual(['Paso 0', 'Paso 1']);
-    await patiently(async () => (await stage.journey(due).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(due).progress())?.doing === 'waiting');
     expect((await stage.journey(due).describe()).searchAttributes.CampaignId).toEqual([campaignId]);
 
     // Not due yet, so nobody has looked; it is stopped all the same, and a workflow that is not there is no error.
     await stopEnrollments(stage.db, { who: { enrollmentId: early }, outcome: 'unsubscribed', now: new Date() });
-    await patiently(async () => (await stage.row(early)).signal_at === null);
+    await eventually(async () => (await stage.row(early)).signal_at === null);
     expect(stage.mailsTo('tres@correo.example')).toHaveLength(1);
     expect(worker.isRunning()).toBe(true);
   });

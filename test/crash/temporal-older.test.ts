@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { stopEnrollments } from '../../db/stops';
 import type { AuditReport } from '../../temporal/audit';
 import { publishForTests } from '../support/campaigns';
+import { fallDue } from '../support/leads';
+import { eventually } from '../support/waiting';
 import type { WorkerSettings } from '../support/worker-process';
 import { audited } from './audited';
-import { fallDue, patiently, type Stage, setStage } from './stage';
+import { type Stage, setStage } from './stage';
 
 jest.setTimeout(600_000);
 
@@ -32,7 +34,7 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
     smtpUrl: stage.sink.url,
   };
   const asleep = async (id: string) => {
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
   };
   const worker = await stage.work(settings);
   const goesOn = await stage.enroll(campaignId, 'sigue@correo.example');
@@ -53,10 +55,10 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
 
   const second = await stage.work(settings);
   await fallDue(db, goesOn);
-  await patiently(async () => (await stage.row(goesOn)).step === 2);
+  await eventually(async () => (await stage.row(goesOn)).step === 2);
   await asleep(goesOn);
   const isNew = await stage.enroll(campaignId, 'nueva@correo.example');
-  await patiently(async () => (await stage.row(isNew)).step === 1);
+  await eventually(async () => (await stage.row(isNew)).step === 1);
   await asleep(isNew);
   await stopEnrollments(db, {
     who: { enrollmentId: leaves },
@@ -64,7 +66,7 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
     suppress: 'objection',
     now: new Date(),
   });
-  await patiently(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
+  await eventually(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
   await second.stop();
   // It still counts as one that may ask for work.
   await expect(audited(settings, { mend: true })).rejects.toThrow(/A worker asked for work \d+ s ago/);
@@ -80,12 +82,12 @@ test('P2, P3, P12: Temporal from an older backup: what it has forgotten is start
   expect([mended.code, found(mended.report).sort()]).toEqual([0, expected]);
 
   await stage.work(settings);
-  await patiently(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
+  await eventually(async () => (await stage.journey(leaves).status()) === 'COMPLETED');
   await asleep(isNew);
   await fallDue(db, goesOn);
-  await patiently(async () => (await stage.row(goesOn)).step === 3);
+  await eventually(async () => (await stage.row(goesOn)).step === 3);
   await fallDue(db, isNew);
-  await patiently(async () => (await stage.row(isNew)).step === 2);
+  await eventually(async () => (await stage.row(isNew)).step === 2);
   expect([subjects('sigue'), subjects('seva'), subjects('nueva')]).toEqual([
     ['Paso 0', 'Paso 1', 'Paso 2'],
     ['Paso 0'],

@@ -1,9 +1,7 @@
 import { enqueueTransactional, findTransactional } from '../../db/transactional';
 import { shopMail } from '../support/transactional';
-import { door } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { door, eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -38,8 +36,8 @@ test('P3 worker killed before the gate: sent once; killed between gate and recor
   rcpt.open();
 
   await stage.work();
-  await patiently(async () => (await stateOf(ids.before)) === 'accepted');
-  await patiently(async () => (await stateOf(ids.after)) === 'unknown');
+  await eventually(async () => (await stateOf(ids.before)) === 'accepted');
+  await eventually(async () => (await stateOf(ids.after)) === 'unknown');
   expect(await findTransactional(db, ids.after)).toMatchObject({ code: 'crash', settledAt: expect.any(Date) });
   expect(stage.mailsTo(before)).toHaveLength(1);
   expect(stage.mailsTo(after)).toHaveLength(1);
@@ -51,6 +49,6 @@ test('P4 what was accepted while Temporal was down is sent when it is back, with
   await stage.stopTemporal();
   const id = await enqueueTransactional(db, shopMail('tarde@correo.example'));
   await stage.startTemporal();
-  await patiently(async () => (await stateOf(id)) === 'accepted');
+  await eventually(async () => (await stateOf(id)) === 'accepted');
   expect(stage.mailsTo('tarde@correo.example')).toHaveLength(1);
 });

@@ -7,8 +7,9 @@ import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { journeyWorkflowId } from '../../workflows/contract';
 import { publishForTests } from '../support/campaigns';
 import { smtpError } from '../support/smtp-sink';
+import { eventually } from '../support/waiting';
 import type { WorkerProcess } from '../support/worker-process';
-import { patiently, type Stage, setStage } from './stage';
+import { type Stage, setStage } from './stage';
 
 // P11. Workers are upgraded and rolled back in the middle of journeys, each a process of its own: today's code, and that of a
 // next release which changes the order of commands behind a patch.
@@ -41,8 +42,8 @@ async function staged() {
   stages.push(stage);
   const campaignId = await publishForTests(stage.db);
   const waits = async (id: string, step: number) => {
-    await patiently(async () => (await stage.row(id)).step === step);
-    await patiently(async () => {
+    await eventually(async () => (await stage.row(id)).step === step);
+    await eventually(async () => {
       const progress = await stage.journey(id).progress();
       return progress?.doing === 'waiting' && progress.step === step;
     });
@@ -107,7 +108,7 @@ describe('P3, P11: upgraded and rolled back mid-journey, one release after anoth
 
     // The second one's does, and the release that was rolled back to does not know it: it stands still and mails nobody.
     await wake(second);
-    await patiently(() => isRefused(second));
+    await eventually(() => isRefused(second));
     expect(subjectsTo(marked)).toEqual(['Paso 0', 'Paso 1']);
 
     // Upgraded again, it goes on where it was.
@@ -133,11 +134,11 @@ describe('P3, P11: upgraded and rolled back mid-journey, with worker deployment 
 
     // Nothing is current yet: a worker takes no tasks, and says so.
     const a = await stage.work({ deployment: deployment('a') });
-    await patiently(() => a.output().includes('this build is not current'));
+    await eventually(() => a.output().includes('this build is not current'));
     const first = await enroll(kept);
-    await patiently(async () => (await stage.row(first)).started_at);
+    await eventually(async () => (await stage.row(first)).started_at);
     expect(subjectsTo(kept)).toEqual([]);
-    await patiently(() => setCurrent('a'));
+    await eventually(() => setCurrent('a'));
     await waits(first, 1);
     const second = await asleep(moved);
 
@@ -154,9 +155,9 @@ describe('P3, P11: upgraded and rolled back mid-journey, with worker deployment 
       },
     };
     const third = await enroll(retried);
-    await patiently(async () => (await stage.row(third)).started_at);
-    await patiently(async () => (await stage.journey(third).pendingFailure()) !== null);
-    await patiently(() => setCurrent('b'));
+    await eventually(async () => (await stage.row(third)).started_at);
+    await eventually(async () => (await stage.journey(third).pendingFailure()) !== null);
+    await eventually(() => setCurrent('b'));
     stage.sink.faults = {};
     await waits(third, 1);
     await wake(second);
@@ -165,13 +166,13 @@ describe('P3, P11: upgraded and rolled back mid-journey, with worker deployment 
     expect(subjectsTo(retried)).toEqual(['Paso 0']);
 
     // Rolled back: what the new build has not marked goes on; what it has marked stands still until it is current again.
-    await patiently(() => setCurrent('a'));
+    await eventually(() => setCurrent('a'));
     await wake(first);
     await waits(first, 3);
     expect(await workedOn(first)).toEqual(['a', 'a']);
     await wake(second);
-    await patiently(() => isRefused(second));
-    await patiently(() => setCurrent('b'));
+    await eventually(() => isRefused(second));
+    await eventually(() => setCurrent('b'));
     await waits(second, 3);
     expect(subjectsTo(moved)).toEqual(['Paso 0', 'Paso 1', 'Paso 2']);
 

@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { publishForTests } from '../support/campaigns';
-import { door } from '../support/waiting';
-import { patiently, type Stage, setStage } from './stage';
-
-jest.setTimeout(180_000);
+import { door, eventually } from '../support/waiting';
+import { type Stage, setStage } from './stage';
 
 // Two stages side by side, so that the heartbeat timeouts (10 s) of both tests pass at the same time.
 
@@ -45,7 +43,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
   const cancelledId = await stage.enroll(campaignId, CANCELLED);
   await stage.reconcile();
   await Promise.all([rcpt.reached, accept.reached, record.reached]);
-  await patiently(async () => (await stage.messages(cancelledId)).length === 1);
+  await eventually(async () => (await stage.messages(cancelledId)).length === 1);
 
   // The 250 is said, but its record finds the row locked: that is where this worker dies.
   const unlock = door();
@@ -57,17 +55,17 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
   });
   await locked.reached;
   record.open();
-  await patiently(async () => (await blockedBackends(stage)).length === 1);
+  await eventually(async () => (await blockedBackends(stage)).length === 1);
   expect((await stage.messages(ids.before)).map((row) => row.state)).toEqual(['claimed']);
   expect((await stage.messages(ids.between)).map((row) => row.state)).toEqual(['handing_over']);
   await stage.journey(cancelledId).cancel();
   // The workflow has asked for it, the delivery has not heard of it yet.
-  await patiently(stage.journey(cancelledId).isSendCancelled);
+  await eventually(stage.journey(cancelledId).isSendCancelled);
   await first.kill();
   tellCancelled(cancelledId);
   // The server process would finish the statement for its dead client as soon as the row is free.
   for (const pid of await blockedBackends(stage)) await sql`select pg_terminate_backend(${pid})`.execute(db);
-  await patiently(async () => (await blockedBackends(stage)).length === 0);
+  await eventually(async () => (await blockedBackends(stage)).length === 0);
   unlock.open();
   await locking;
   accept.open();
@@ -75,7 +73,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
 
   await stage.work();
   const now = Date.now();
-  for (const id of Object.values(ids)) await patiently(async () => (await stage.row(id)).step === 1);
+  for (const id of Object.values(ids)) await eventually(async () => (await stage.row(id)).step === 1);
 
   const fates = {
     before: { states: ['accepted'], timeline: ['enrolled', 'message-accepted'], email: before },
@@ -91,7 +89,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
     expect(row.outcome).toBeNull();
     expect(row.next_due_at.getTime()).toBeGreaterThan(now + TWO_MONTHS_MS);
     const waiting = { step: 1, doing: 'waiting', until: row.next_due_at.getTime() };
-    await patiently(async () => (await stage.journey(id).progress())?.doing === 'waiting');
+    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
     expect(await stage.journey(id).progress()).toEqual(waiting);
   }
 });
@@ -130,7 +128,7 @@ test.concurrent(`P3: ${LEADS} first mails through ${KILLS} kills at random momen
     const before = begun;
     const worker = await random.work();
     // From its first delivery on, however long it has taken to start.
-    await patiently(() => begun > before);
+    await eventually(() => begun > before);
     await sleep(draw() * 700);
     await worker.kill();
   }
@@ -143,7 +141,7 @@ test.concurrent(`P3: ${LEADS} first mails through ${KILLS} kills at random momen
       .executeTakeFirstOrThrow();
     return Number(row.count) === LEADS;
   };
-  await patiently(settled);
+  await eventually(settled);
 
   const ledger = new Map<string, string>();
   for (const id of ids) {

@@ -22,7 +22,6 @@ import { attempt, jitter, names, seed, tally, together, tryClaim } from './racin
 
 /** Set RACE_TRIALS to some thousands after a change to the claim, the gate, a stop or a move. */
 const TRIALS = Number(process.env.RACE_TRIALS ?? 200);
-jest.setTimeout(180_000);
 const WIDTH = 6;
 const DAY = 24 * 3600_000;
 const ACTOR = { kind: 'key' as const, id: 'tests' };

@@ -56,4 +56,4 @@ test('a connection whose server has gone silent is given up as it is found out, 
   } finally {
     await db.destroy();
   }
-}, 30_000);
+});

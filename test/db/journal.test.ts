@@ -274,7 +274,7 @@ describe('after a restore', () => {
     expect(await db.selectFrom('journal_outbox').select('id').execute()).toEqual([]);
     await backup.drop();
     await first.drop();
-  }, 60_000);
+  });
 
   test('what an erasure took along is not brought back, but an objection is', async () => {
     const { db, drop } = await createTestDatabase(5);

@@ -4,8 +4,6 @@ import { createDb } from '../../db/client';
 import { isMigrated, migrate } from '../../db/migrate';
 import { createTestDatabase, type TestDatabase } from '../support/postgres';
 
-jest.setTimeout(60_000);
-
 let database: TestDatabase;
 beforeEach(async () => {
   database = await createTestDatabase(5, 'template1');

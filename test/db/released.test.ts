@@ -28,8 +28,6 @@ import { type SmtpSink, startSmtpSink } from '../support/smtp-sink';
 // Every released migration lies in released/ as its checksum (released.json, by release) and as a dump: rows in every table,
 // as that release's own code had written them. docs/versioning.md says how a release is added.
 
-jest.setTimeout(300_000);
-
 const ROOT = join(__dirname, '..', '..');
 const MIGRATIONS = join(ROOT, 'db', 'migrations');
 const FOLDER = join(__dirname, 'released');

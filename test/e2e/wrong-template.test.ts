@@ -2,14 +2,13 @@ import type { Api } from '../../api/context';
 import type { Journeys } from '../../temporal/journeys';
 import { journeyWorkflowId, progressQuery } from '../../workflows/contract';
 import { mjmlWith, publishableDraft } from '../api/publishable-draft';
-import { fallDue, patiently } from '../crash/stage';
 import { apiOn } from '../support/api-on-engine';
 import { definitionForTests } from '../support/campaigns';
 import { type Engine, startEngine } from '../support/engine';
+import { fallDue } from '../support/leads';
+import { eventually } from '../support/waiting';
 
 // The runbook's answer to a wrong template (docs/operations.md), as an operator does it: over HTTP, with everything real.
-
-jest.setTimeout(180_000);
 
 let engine: Engine;
 let journeys: Journeys;
@@ -48,7 +47,7 @@ test('P2, P3: a wrong mail is paused, mended, and leads are moved: who had it ge
     const lead = { email, name: 'Ana Ibáñez', timeZone: 'Europe/Madrid' };
     const consent = { purpose: 'nudges', text: 'Sí', capturedAt: new Date().toISOString(), source: 'formulario' };
     const { enrollmentId } = await ask<{ enrollmentId: string }>('POST', `${campaign}/enrollments`, { lead, consent });
-    await patiently(async () => subjectsTo(email).length === 1 && (await stepOf(enrollmentId)) === 1);
+    await eventually(async () => subjectsTo(email).length === 1 && (await stepOf(enrollmentId)) === 1);
     return enrollmentId;
   };
   const stepOf = async (enrollmentId: string) =>
@@ -56,30 +55,30 @@ test('P2, P3: a wrong mail is paused, mended, and leads are moved: who had it ge
   const early = await enroll('pronto@correo.example');
   const late = await enroll('tarde@correo.example');
   await fallDue(engine.db, early);
-  await patiently(async () => subjectsTo('pronto@correo.example').length === 2 && (await stepOf(early)) === 2);
+  await eventually(async () => subjectsTo('pronto@correo.example').length === 2 && (await stepOf(early)) === 2);
 
   expect(await ask('POST', `${campaign}/pause`)).toMatchObject({ inFlight: [] });
   await fallDue(engine.db, late);
   const journey = engine.client.workflow.getHandle(journeyWorkflowId(late));
-  await patiently(async () => (await journey.query(progressQuery)).doing === 'holding');
+  await eventually(async () => (await journey.query(progressQuery)).doing === 'holding');
   await ask('PATCH', campaign, { steps: right });
   expect(await ask('POST', `${campaign}/publish`)).toMatchObject({ version: 2 });
   const dryRun = await ask<{ migrationId: string }>('POST', `${campaign}/migrations`, { dryRun: true, toVersion: 2 });
   expect(dryRun).toMatchObject({ total: 2, results: { moved: 2 }, matching: [{ deleted: [], added: [] }] });
   const move = await ask<{ migrationId: string }>('POST', `${campaign}/migrations`, { dryRunId: dryRun.migrationId });
-  await patiently(
+  await eventually(
     async () =>
       (await ask<{ state: string }>('GET', `${campaign}/migrations/${move.migrationId}`)).state === 'completed',
   );
   expect(subjectsTo('tarde@correo.example')).toEqual(['Info']);
   await ask('POST', `${campaign}/resume`);
 
-  await patiently(() => subjectsTo('tarde@correo.example').length === 2);
+  await eventually(() => subjectsTo('tarde@correo.example').length === 2);
   await fallDue(engine.db, early);
-  await patiently(async () => subjectsTo('pronto@correo.example').length === 3);
+  await eventually(async () => subjectsTo('pronto@correo.example').length === 3);
   const fresh = await enroll('nueva@correo.example');
   await fallDue(engine.db, fresh);
-  await patiently(() => subjectsTo('nueva@correo.example').length === 2);
+  await eventually(() => subjectsTo('nueva@correo.example').length === 2);
   expect(subjectsTo('pronto@correo.example')).toEqual(['Info', 'Cuesta 5 euros', 'Fin']);
   expect(subjectsTo('tarde@correo.example')).toEqual(['Info', 'Cuesta 50 euros']);
   expect(subjectsTo('nueva@correo.example')).toEqual(['Info', 'Cuesta 50 euros']);

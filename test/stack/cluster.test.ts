@@ -71,7 +71,7 @@ describeCluster('a cluster: Temporal by roles on Postgres, two APIs, two workers
   test('a lead that one API takes is mailed', async () => {
     await enrolled(0, 'uno@correo.example');
     await mailed('uno@correo.example');
-  }, 150_000);
+  });
 
   test.each(['temporal-frontend', 'temporal-history', 'temporal-matching', 'temporal-worker', 'postgres'])(
     'P4: %s is killed and started again, and a lead that the other API takes is mailed',

@@ -18,6 +18,6 @@ export async function beginMigration(db: Db, campaignId: string, toVersion: numb
   await eventually(async () => {
     await migrateSome(db, dryRunId, { timeFactor: 1, now: new Date(), limit: 1000 });
     return (await findMigration(db, campaignId, dryRunId)).state === 'completed';
-  }, 30_000);
+  });
   return await startMigration(db, { campaignId, dryRunId, actor: { kind: 'cli', id: 'tests' }, now: new Date() });
 }

@@ -26,8 +26,11 @@ export function door(): Door {
   };
 }
 
-/** Resolves once `probe` answers something truthy, and fails after `ms`. */
-export async function eventually<T>(probe: () => T | Promise<T>, ms = 15_000): Promise<NonNullable<T>> {
+/**
+ * Resolves once `probe` answers something truthy, and fails after `ms`: a minute unless told otherwise, since what is
+ * waited for may go through several processes and heartbeat timeouts on a machine that is busy.
+ */
+export async function eventually<T>(probe: () => T | Promise<T>, ms = 60_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + ms;
   for (;;) {
     const answer = await probe();

@@ -78,7 +78,7 @@ beforeAll(async () => {
     OTEL_BSP_SCHEDULE_DELAY: '100',
   };
   commands = await start(traced);
-}, 300_000);
+});
 
 afterAll(async () => {
   await stop('SIGKILL');
@@ -170,8 +170,8 @@ async function enrollInTime(tries = 3): Promise<{ id: string; traceId: string }>
     tracestate: 'shop=marta',
     baggage: 'who=marta',
   });
-  const smtp = await eventually(() => find('SMTP', id), 60_000);
-  await eventually(() => find('sendStep', id), 60_000);
+  const smtp = await eventually(() => find('SMTP', id));
+  await eventually(() => find('sendStep', id));
   return smtp.traceId === traceId || tries === 1 ? { id, traceId } : await enrollInTime(tries - 1);
 }
 
@@ -238,7 +238,7 @@ test('a refusal is an event with its codes, without the words of the server', as
     },
   };
   const id = await enroll('invisible@correo.example');
-  const smtp = await eventually(() => find('SMTP', id), 60_000);
+  const smtp = await eventually(() => find('SMTP', id));
   sink.faults = {};
   expect(smtp.attributes).toMatchObject({ 'recuerda.result': 'bounced' });
   expect(smtp.status).toEqual({ code: 2 });
@@ -246,7 +246,7 @@ test('a refusal is an event with its codes, without the words of the server', as
     name: 'RCPT',
     attributes: { 'smtp.code': 550, 'smtp.enhanced_code': '5.1.1' },
   });
-  const activity = await eventually(() => find('sendStep', id), 60_000);
+  const activity = await eventually(() => find('sendStep', id));
   expect(activity.attributes).toMatchObject({ 'recuerda.result': 'concluded' });
   expect(bodies.join('\n')).not.toMatch(PERSONAL);
 });
@@ -263,7 +263,7 @@ test('a token in a path is in no span, and health checks are not traced', async 
 
 test('a later touch is a trace of its own, linked to the one that enrolled; what was recorded replays with traces off', async () => {
   const id = await enroll('later.visible@correo.example');
-  const first = await eventually(() => find('sendStep', id), 60_000);
+  const first = await eventually(() => find('sendStep', id));
   const begun = spans.find((span) => span.spanId === first.parentSpanId);
   const handle = client.workflow.getHandle(journeyWorkflowId(id));
   const { runId } = await handle.describe();
@@ -293,9 +293,9 @@ test('a later touch is a trace of its own, linked to the one that enrolled; what
   await start({ OTEL_EXPORTER_OTLP_ENDPOINT: '' });
   const current = await handle.describe();
   for (const change of ['pause', 'resume']) expect((await post(`/v1/enrollments/${id}/${change}`)).status).toBe(202);
-  await eventually(async () => (await handle.describe()).runId !== current.runId, 60_000);
+  await eventually(async () => (await handle.describe()).runId !== current.runId);
   await enroll('untraced.visible@correo.example');
-  await eventually(() => sink.messages.some(({ to }) => to.startsWith('untraced')), 60_000);
+  await eventually(() => sink.messages.some(({ to }) => to.startsWith('untraced')));
   expect((await post(`/v1/enrollments/${id}/cancel`)).status).toBe(202);
   expect(await handle.result()).toMatchObject({ outcome: 'cancelled' });
   await stop('SIGTERM');

@@ -10,8 +10,6 @@ import { startSmtpSink } from '../support/smtp-sink';
 import { eventually } from '../support/waiting';
 import { startWorkerProcess } from '../support/worker-process';
 
-jest.setTimeout(180_000);
-
 test('P4: an API that starts journeys before a worker has registered what they say of themselves loses nobody', async () => {
   installRuntime();
   const temporal = await startTemporal({ cli: process.env.TEST_TEMPORAL_CLI ?? '', port: await freePort() });
@@ -32,7 +30,7 @@ test('P4: an API that starts journeys before a worker has registered what they s
 
   const settings = { databaseUrl: database.url, temporalAddress: temporal.address, smtpUrl: sink.url };
   const worker = await startWorkerProcess(settings);
-  await eventually(async () => (await startedAt()) !== null && sink.messages.length === 1, 60_000);
+  await eventually(async () => (await startedAt()) !== null && sink.messages.length === 1);
   await worker.stop();
   await client.connection.close();
   await temporal.stop();

@@ -58,7 +58,7 @@ test('P12: a journey whose send waits for its turn or is tried again is not dist
   expect(events?.filter((event) => event.workflowExecutionSignaledEventAttributes)).toEqual([]);
 
   engine.sink.faults = {};
-  await eventually(async () => (await rowOf(id)).step === 1, 30_000);
+  await eventually(async () => (await rowOf(id)).step === 1);
 });
 
 test('P10: a journey that sleeps past its due time is woken', async () => {

@@ -8,8 +8,6 @@ import { enrollForTests, requestBy } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
 import { eventually } from '../support/waiting';
 
-jest.setTimeout(90_000);
-
 let engine: Engine;
 let campaignId: string;
 
@@ -23,7 +21,6 @@ afterEach(() => {
 afterAll(() => engine.stop());
 
 const mailsTo = (email: string) => engine.sink.messages.filter((message) => message.to === email);
-const soon = <T>(probe: () => T | Promise<T>) => eventually(probe, 30_000);
 
 async function enrolled(email: string): Promise<string> {
   const id = await enrollForTests(engine.db, campaignId, requestBy(email));
@@ -60,7 +57,7 @@ test('a server that refuses us stops the stream: all are held, one tries, and on
   const ids: string[] = [];
   for (const email of people) ids.push(await enrolled(email));
   for (const id of ids) {
-    await soon(async () => (await doing(id)) === 'holding');
+    await eventually(async () => (await doing(id)) === 'holding');
     expect(await heldFor(id)).toBe('requested:*');
   }
   expect((await listPauses(engine.db)).map(({ stream, provider, code }) => [stream, provider, code])).toEqual([
@@ -73,8 +70,8 @@ test('a server that refuses us stops the stream: all are held, one tries, and on
 
   // A probe that is refused: one more attempt, and all are held again.
   await probeNow();
-  await soon(async () => (await listPauses(engine.db))[0]?.probes === 1);
-  await soon(async () => (await Promise.all(ids.map(heldFor))).every((held) => held === 'requested:*'));
+  await eventually(async () => (await listPauses(engine.db))[0]?.probes === 1);
+  await eventually(async () => (await Promise.all(ids.map(heldFor))).every((held) => held === 'requested:*'));
   expect(attempts).toBe(before + 1);
 
   // P2: who stops while held is not among those who go out.
@@ -82,21 +79,21 @@ test('a server that refuses us stops the stream: all are held, one tries, and on
   await stopEnrollments(engine.db, { who: { enrollmentId: stopped }, outcome: 'replied', now: new Date() });
   refusing = false;
   await probeNow();
-  for (const id of others) await soon(async () => (await doing(id)) === 'waiting');
+  for (const id of others) await eventually(async () => (await doing(id)) === 'waiting');
   expect(people.map((email) => mailsTo(email).length)).toEqual([0, 1, 1, 1]);
   expect(await listPauses(engine.db)).toEqual([]);
   expect((await lastAlerts(engine.db, 1))[0]).toMatchObject({ kind: 'resumed', reason: 'probe' });
-  await soon(async () => (await heldFor(stopped)) === null);
+  await eventually(async () => (await heldFor(stopped)) === null);
 });
 
 test('paused by hand: only that provider is held, until somebody resumes it', async () => {
   await pauseSending(engine.db, { streams: ['requested'], provider: 'gmail', now: new Date() });
   const held = await enrolled('alguien@googlemail.com');
   const free = await enrolled('alguien@outlook.com');
-  await soon(async () => (await doing(held)) === 'holding');
-  await soon(async () => (await doing(free)) === 'waiting');
+  await eventually(async () => (await doing(held)) === 'holding');
+  await eventually(async () => (await doing(free)) === 'waiting');
   expect(mailsTo('alguien@googlemail.com')).toEqual([]);
   await resumeSending(engine.db, { stream: 'requested', provider: 'gmail', now: new Date() });
-  await soon(async () => (await doing(held)) === 'waiting');
+  await eventually(async () => (await doing(held)) === 'waiting');
   expect(mailsTo('alguien@googlemail.com')).toHaveLength(1);
 });

@@ -1,9 +1,8 @@
 import { pauseEnrollment } from '../../db/pauses';
-import { patiently, type Stage, setStage } from '../crash/stage';
+import { type Stage, setStage } from '../crash/stage';
 import { publishForTests } from '../support/campaigns';
 import { smtpError } from '../support/smtp-sink';
-
-jest.setTimeout(180_000);
+import { eventually } from '../support/waiting';
 
 // What Temporal holds for a lead who sleeps, as its own server counts it: these are counts, so they are asserted here
 // and not in a benchmark.
@@ -26,7 +25,7 @@ afterAll(async () => {
 
 async function expectSmall(enrollmentId: string, doing: 'waiting' | 'holding', step: number): Promise<void> {
   const journey = stage.journey(enrollmentId);
-  await patiently(async () => {
+  await eventually(async () => {
     const progress = await journey.progress();
     return progress?.doing === doing && progress.step === step;
   });
@@ -63,7 +62,7 @@ test('a sleeping lead costs 20 events and 5 KB at most, whatever the step, and a
     if (step < STEPS) await hurry(id);
   }
   expect(stage.mailsTo('ana@correo.example')).toHaveLength(STEPS);
-  const runs = await patiently(async () => {
+  const runs = await eventually(async () => {
     const found = await activitiesOf(id);
     // Visibility is a moment late.
     return found.length === STEPS ? found : null;
@@ -86,7 +85,7 @@ test('nor does one cost more whose mail was deferred, whose first try failed, or
   await stage.reconcile();
   await expectSmall(full, 'waiting', 0);
   await hurry(full);
-  await patiently(async () => (await stage.messages(full))[0]?.attempts === 2);
+  await eventually(async () => (await stage.messages(full))[0]?.attempts === 2);
   await expectSmall(full, 'waiting', 0);
   await expectSmall(paused, 'holding', 0);
   await expectSmall(slow, 'waiting', 1);

@@ -5,8 +5,6 @@ import { enrollForTests, requestBy } from '../support/leads';
 import { beginMigration } from '../support/migrating';
 import { eventually } from '../support/waiting';
 
-jest.setTimeout(180_000);
-
 let engine: Engine;
 
 beforeAll(async () => {
@@ -33,7 +31,7 @@ async function moved(first: string[], second: string[], at: { email: string; mai
       await publishAgainForTests(db, id, version(...second));
       migrationId = await beginMigration(db, id, 2);
       // The loop of the worker carries it out; what is claimed at this moment is taken back by it.
-      await eventually(async () => (await findMigration(db, id, migrationId)).state === 'completed', 40_000);
+      await eventually(async () => (await findMigration(db, id, migrationId)).state === 'completed');
     },
   };
   return { id, migration: () => findMigration(db, id, migrationId) };
@@ -77,7 +75,7 @@ test('a lead who had everything and waits for nothing more goes on where the new
   const first = await enrollForTests(engine.db, id, requestBy(early));
   // Hers is under way beside his: his first mail finds her somewhere on hers, or done with it.
   const handle = await engine.start(first);
-  await eventually(() => subjectsTo(early).length >= 1, 30_000);
+  await eventually(() => subjectsTo(early).length >= 1);
   const second = await enrollForTests(engine.db, id, requestBy(late));
   expect(await engine.run(second)).toEqual({ outcome: 'exhausted', step: 3 });
   expect(await handle.result()).toEqual({ outcome: 'exhausted', step: 3 });

@@ -12,8 +12,6 @@ import { enrollForTests, requestBy } from '../support/leads';
 import { smtpError } from '../support/smtp-sink';
 import { door, eventually } from '../support/waiting';
 
-jest.setTimeout(180_000);
-
 // The queries of docs/monitoring.md, on a real server: each lists those that it should, and no other.
 
 const OPEN = 'WorkflowType IN ("leadJourney","buyerJourney") AND ExecutionStatus="Running"';
@@ -43,7 +41,7 @@ async function enroll(name: string): Promise<string> {
 
 async function journey(name: string, doing: string): Promise<void> {
   const handle = await engine.start(ids[name] ?? (await enroll(name)));
-  await eventually(async () => (await handle.query(progressQuery)).doing === doing, 20_000);
+  await eventually(async () => (await handle.query(progressQuery)).doing === doing);
 }
 
 /** Lets the next mail fall due, and tells the journey: a run of its own sends it. */
@@ -74,7 +72,7 @@ async function expectListed(query: string, names: string[]): Promise<void> {
     await setTimeout(1_000);
     return await matches();
   };
-  await eventually(twice, 20_000).catch(() => expect(seen).toEqual(names));
+  await eventually(twice).catch(() => expect(seen).toEqual(names));
 }
 
 /** Its worker died when the mail was on its way: nobody knows whether it was taken. */
@@ -121,7 +119,7 @@ test('waiting, retrying a send, held, unknown: each view lists its journeys and 
     () => ['second', 'doubted-second'].every((name) => engine.sink.messages.some(({ to }) => to === email(name))),
     20_000,
   );
-  await eventually(() => engine.sink.messages.filter(({ to }) => to === email('second')).length === 2, 20_000);
+  await eventually(() => engine.sink.messages.filter(({ to }) => to === email('second')).length === 2);
 
   const refused = door();
   engine.sink.faults = {
@@ -149,7 +147,7 @@ test('waiting, retrying a send, held, unknown: each view lists its journeys and 
 
   // When the server takes mail again, it sleeps like everybody; a resumed one too.
   engine.sink.faults = {};
-  await eventually(async () => (await late.query(progressQuery)).doing === 'waiting', 30_000);
+  await eventually(async () => (await late.query(progressQuery)).doing === 'waiting');
   await resumeEnrollment(engine.db, ids.held ?? '', new Date());
   await signalJourney(engine.client, { enrollmentId: ids.held ?? '', outcome: null, signalAt: new Date() });
   await expectListed(`${OPEN} AND Doing="waiting"`, [...sleepers, 'held', 'late'].sort());
@@ -163,6 +161,6 @@ test('waiting, retrying a send, held, unknown: each view lists its journeys and 
     .where('enrollment_id', '=', ids.doubted ?? '')
     .execute();
   await wake('doubted');
-  await eventually(() => engine.sink.messages.some(({ to }) => to === email('doubted')), 20_000);
+  await eventually(() => engine.sink.messages.some(({ to }) => to === email('doubted')));
   await expectListed(`${OPEN} AND Unknown=true`, ['doubted-second']);
 });

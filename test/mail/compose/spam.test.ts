@@ -92,5 +92,5 @@ describeWith(['spamassassin'], 'SpamAssassin', () => {
       expect(score?.points).toBeLessThanOrEqual(0.2);
       expect(score?.rules.filter((rule) => !HARMLESS.includes(rule))).toEqual([]);
     }
-  }, 120_000);
+  });
 });
