@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely';
 import type { PublishedCampaign } from '../domain/campaign';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
+import { versionAt } from '../domain/plan';
 import { STREAMS } from '../domain/streams';
 import { listPauses, pauseAgain, resumeSending } from './breaker';
 import { withdrawConsents } from './buyers';
@@ -171,7 +172,7 @@ async function applyMove({ db, deps }: Replay, entry: Of<'move'>, now: Date): Pr
   const lost: LostMessage[] = [];
   for (let position = row.step; position < step; position++) {
     const mail = { enrollmentId, journey: row.journey, step: position, copy: 0 };
-    const sentUnder = await versionOf(db, row.campaign_id, plan?.[position]?.version ?? row.version);
+    const sentUnder = await versionOf(db, row.campaign_id, versionAt(plan, position, row.version));
     lost.push({ step: position, copy: 0, messageId: deps.messageIdOf(mail, sentUnder) });
   }
   // First: whoever dies in between finds the lead not moved yet, and goes on.

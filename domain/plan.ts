@@ -30,6 +30,11 @@ export function stepAt(plan: Plan | null, position: number): number {
   return position === 0 ? 0 : (plan?.[position]?.step ?? position);
 }
 
+/** The version under which a position's mail went out, or is going to: the enrollment's own where nobody moved the lead. */
+export function versionAt(plan: Plan | null, position: number, version: number): number {
+  return plan?.[position]?.version ?? version;
+}
+
 /** The positions of a lead, spelled out. */
 export function positionsOf(plan: Plan | null, version: Pick<PublishedCampaign, 'version' | 'steps'>): PlannedStep[] {
   return plan ?? version.steps.map((_, step) => ({ version: version.version, step }));

@@ -29,7 +29,7 @@ import { stopEnrollments } from '../db/stops';
 import { settleLost } from '../db/transactional';
 import { cadenceBefore, type PublishedCampaign } from '../domain/campaign';
 import { OUTCOMES, type Outcome } from '../domain/outcomes';
-import { endPosition } from '../domain/plan';
+import { endPosition, versionAt } from '../domain/plan';
 import { planDue } from '../domain/planner';
 import {
   doubleOptInWorkflowId,
@@ -316,12 +316,11 @@ async function enter(
   lost: readonly { step: number; copy: number }[],
   move: { step: number; dueAt: Date } | null,
 ): Promise<void> {
-  const { enrollmentId, journey, leadId, step, campaignId, plan } = row;
+  const { enrollmentId, journey, leadId, step, campaignId, plan, version } = row;
   const messages: LostMessage[] = [];
   for (const mail of lost) {
     // A mail of before the lead was moved went out in the name of that version's sender. Copies are of today's.
-    const version = mail.copy === 0 ? plan?.[mail.step]?.version : undefined;
-    const sentUnder = version === undefined ? campaign : await versionOf(db, campaignId, version);
+    const sentUnder = mail.copy === 0 ? await versionOf(db, campaignId, versionAt(plan, mail.step, version)) : campaign;
     messages.push({ ...mail, messageId: messageIdOf({ enrollmentId, journey, ...mail }, sentUnder) });
   }
   await enterUnknown(db, { enrollmentId, leadId, expected: step }, messages, move, counted, now);

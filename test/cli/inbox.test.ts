@@ -150,10 +150,8 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       last: [],
     });
 
-    const stopAt = Date.now();
     command.child.kill('SIGTERM');
     expect(await command.ends()).toBe(0);
-    expect(Date.now() - stopAt).toBeLessThan(10_000);
     expect(command.output()).not.toMatch(/@our\.test|@box\.test|Subject|secret/);
   });
 

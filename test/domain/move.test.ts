@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { MAX_STEPS } from '../../domain/campaign';
 import { dueAfterMove, type Move, planMove } from '../../domain/move';
-import { type Plan, type PlannedStep, positionsOf, type VersionStep } from '../../domain/plan';
+import { type Plan, type PlannedStep, positionsOf, type VersionStep, versionAt } from '../../domain/plan';
 import { planDue } from '../../domain/planner';
 import { matchSteps } from '../../domain/step-matching';
 import { definitionForTests } from '../support/campaigns';
@@ -62,6 +62,16 @@ const movedAt = (had: number, from: string, to: string) => {
     passedOver: letters(move?.passedOver, to),
   };
 };
+
+test('a mail belongs to the version that it went out under, whatever the lead was moved to since', () => {
+  const lead = walker(['i', 'a', 'b']);
+  expect([0, 1, 2].map((position) => versionAt(lead.plan, position, lead.version))).toEqual([1, 1, 1]);
+  receive(lead, 2);
+  moveTo(lead, ['i', 'a', 'x', 'y']);
+  receive(lead, 1);
+  moveTo(lead, ['i', 'a', 'x', 'z']);
+  expect([0, 1, 2, 3].map((position) => versionAt(lead.plan, position, lead.version))).toEqual([1, 1, 2, 3]);
+});
 
 describe('which mails a moved lead gets, i being the information', () => {
   test.each([
