@@ -30,7 +30,8 @@ export interface PlanRequest {
 
 /**
  * A nudge that starts within this time (ms) after it fell due counts as punctual, so its way through the queue never
- * makes it miss a window. Windows are used up to `CLOSING_MARGIN_MS` before their end, which leaves room for it.
+ * makes it miss a window. Windows are used up to `CLOSING_MARGIN_MS` before their end, which leaves room for it; one that
+ * is open all day has no end before a day on which nothing is sent.
  */
 export const PUNCTUAL_MS = 60_000;
 const CLOSING_MARGIN_MS = 2 * PUNCTUAL_MS;
@@ -98,10 +99,15 @@ function intoWindow(at: number, window: SendWindow, timeZone: string, spread: nu
     if (!isSendable(date, window)) continue;
     const opens = atTime(date, window.from).toMillis();
     const closes = atTime(date, window.to).toMillis() - CLOSING_MARGIN_MS;
-    if (at >= opens && at <= closes) return at;
+    if (at >= opens && (at <= closes || isOpenOverMidnight(date, window))) return at;
     if (at < opens) return opens + Math.floor(spread * Math.max(0, closes - opens));
   }
   throw new RangeError('the send window has no opening within two years');
+}
+
+/** Open all this day, and the next one too? */
+function isOpenOverMidnight(date: DateTime, window: SendWindow): boolean {
+  return window.from === '00:00' && window.to === '24:00' && isSendable(date.plus({ days: 1 }), window);
 }
 
 function isSendable(date: DateTime, window: SendWindow): boolean {

@@ -326,6 +326,16 @@ describe('P10 late touches', () => {
     expect(nextOpening({ ...asked, due, now })).toEqual(now);
   });
 
+  test('midnight is nothing to a window that is open all day, but for a day on which nothing is sent', () => {
+    const always: SendWindow = { days: ['mon', 'tue', 'wed', 'thu', 'fri'], from: '00:00', to: '24:00' };
+    const around = { ...asked, sendWindow: always, timeZone: 'Europe/Madrid' };
+    const late = (now: Date) => nextOpening({ ...around, due: new Date(now.getTime() - DAY_MS), now });
+    const thursday = new Date('2026-06-04T21:59:30Z');
+    expect(late(thursday)).toEqual(thursday);
+    const friday = new Date('2026-06-05T21:59:30Z');
+    expect(late(friday).toISOString()).toMatch(/^2026-06-0(7T2[23]|8)/);
+  });
+
   test('what is late goes out now in an open window, and in the next one otherwise, never before now', () => {
     fc.assert(
       fc.property(anyRequest, fc.integer({ min: PUNCTUAL_MS + 1, max: 400 * DAY_MS }), (given, late) => {
