@@ -128,7 +128,7 @@ describe('turns red for', () => {
       facts.messages.push({ ...first, copy: 1, messageId });
       facts.deliveries.push({ ...delivery, n: 900, messageId });
     });
-    expect(broken['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
+    expect(broken['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
       `${WHO.exhausted} has the information in more than one copy`,
     ]);
   });
@@ -339,19 +339,34 @@ describe('turns red for', () => {
     });
   });
 
-  test('P1 an enrollment that was answered with 2xx and is gone, and a lead with two', () => {
+  test('P1 an enrollment that was answered with 2xx and is gone, and a lead with two that are open', () => {
     const gone = judged((facts) => {
       facts.enrollments = facts.enrollments.filter(({ enrollmentId }) => enrollmentId !== WHO.waiting);
     });
-    expect(gone['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
+    expect(gone['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
       `enrollment ${WHO.waiting} was answered with 2xx and is gone`,
     ]);
     const twice = judged((facts) => {
-      facts.enrollments.push({ ...enrollmentOf(facts, WHO.informed), enrollmentId: uuid(99), step: 0 });
+      facts.enrollments.push({ ...enrollmentOf(facts, WHO.exhausted), enrollmentId: uuid(99) });
     });
-    expect(twice['P1 once enrolled: one enrollment and one information mail for each lead']).toEqual([
-      `lead lead-${WHO.informed} has 2 enrollments`,
+    expect(twice['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
+      `lead lead-${WHO.exhausted} has ${uuid(99)} beside ${WHO.exhausted}`,
     ]);
+    const beside = judged((facts) => {
+      facts.enrollments.push({ ...enrollmentOf(facts, WHO.waiting), enrollmentId: uuid(99), step: 0 });
+    });
+    expect(beside['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
+      `lead lead-${WHO.waiting} has ${uuid(99)} beside ${WHO.waiting}`,
+    ]);
+  });
+
+  test('P1 it is no breach that somebody begins anew whose enrollment has ended', () => {
+    const anew = judged((facts) => {
+      const first = enrollmentOf(facts, WHO.informed);
+      const enrolledAt = (first.endedAt ?? 0) + 1;
+      facts.enrollments.push({ ...first, enrollmentId: uuid(99), enrolledAt, endedAt: enrolledAt + 1, step: 0 });
+    });
+    expect(anew['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toBeUndefined();
   });
 
   test('P7 a nudge to somebody who had agreed to none', () => {
