@@ -43,10 +43,10 @@ try {
     return JSON.parse(await readFile(join(home, 'stack.json'), 'utf8')) as Stack;
   });
   see('npm start brings the stack up', true);
-  await eventually('the API to be ready', 60, async () => ((await fetch(`${stack.apiUrl}/readyz`)).ok ? true : null));
+  await eventually('the API to be ready', 180, async () => ((await fetch(`${stack.apiUrl}/readyz`)).ok ? true : null));
   see('the API is ready', true);
 
-  const campaigns = await eventually('example campaigns', 30, async () => {
+  const campaigns = await eventually('example campaigns', 180, async () => {
     const listed = await api<{ items: { id: string; latestVersion: number | null }[] }>(stack, 'GET', '/v1/campaigns');
     const published = listed.items.filter((campaign) => campaign.latestVersion !== null);
     return published.length >= 2 ? { items: published } : null;
@@ -74,7 +74,7 @@ try {
     enrolled.every((lead) => lead.created),
   );
 
-  const mails = await eventually('three mails in the mailbox', 60, async () => {
+  const mails = await eventually('three mails in the mailbox', 180, async () => {
     const all = (await (await fetch(`${stack.mailboxUrl}/email`)).json()) as Mail[];
     const ours = all.filter((mail) => mail.to.some((to) => emails.includes(to.address)));
     return ours.length >= emails.length ? ours : null;
@@ -96,7 +96,7 @@ try {
     `/v1/enrollments/${enrolled[0]?.enrollmentId}`,
   );
   see('the enrollment has ended as purchased', first.state === 'ended' && first.outcome === 'purchased');
-  const second = await eventually('the second lead to wait for its nudge', 30, async () => {
+  const second = await eventually('the second lead to wait for its nudge', 180, async () => {
     const enrollment = await api<{ state: string; step: number; nextDueAt: string }>(
       stack,
       'GET',
@@ -112,7 +112,8 @@ try {
   if (npm.pid !== undefined && npm.exitCode === null) process.kill(-npm.pid, 'SIGINT');
   const how = await Promise.race([ended, sleep(120_000, 'late')]);
   see('Ctrl-C ends everything cleanly', (how === 'SIGINT' || how === '0') && printed.includes('Stopped.'));
-  see('and leaves nothing running', !(await stillRunning(home)));
+  const gone = eventually('every process to be gone', 30, async () => ((await stillRunning(home)) ? null : true));
+  see('and leaves nothing running', await gone.catch(() => false));
   if (how === 'late' && npm.pid !== undefined) process.kill(-npm.pid, 'SIGKILL');
   await rm(home, { recursive: true, force: true });
 }

@@ -57,7 +57,7 @@ async function dueTwice(): Promise<[string, string, string]> {
   }
   await database.db
     .updateTable('enrollment')
-    .set({ step: 1, next_due_at: new Date(Date.now() - 60_000) })
+    .set({ step: 1, next_due_at: new Date() })
     .where('id', 'in', ids)
     .execute();
   return [ids[0] ?? '', ids[1] ?? '', email];

@@ -157,9 +157,9 @@ export function bodyFor(email: string, change: Record<string, unknown> = {}) {
   };
 }
 
-/** Resolves once the condition holds; fails when it does not within five seconds. */
+/** Resolves once the condition holds; fails when it does not within a minute. */
 export async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 60_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error('waited in vain');
     await new Promise((resolve) => setImmediate(resolve));

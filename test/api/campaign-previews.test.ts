@@ -56,7 +56,7 @@ describe('a preview', () => {
   test('can be for a lead on record, with when they asked', async () => {
     const id = await created();
     await post(api.app, `/v1/campaigns/${id}/publish`);
-    const requestedAt = DateTime.utc().minus({ days: 3 }).toISO();
+    const requestedAt = DateTime.now().setZone('Atlantic/Canary').minus({ days: 3 }).toISO();
     const body = { ...bodyFor('record@example.com'), requestedAt };
     const { leadId } = (await post(api.app, `/v1/campaigns/${id}/enrollments`, body)).json();
     const mail = (await ask(id, 'preview', { step: 0, leadId })).json();

@@ -207,20 +207,20 @@ describe('pauses', () => {
 });
 
 describe('complaint rates', () => {
-  const today = () => new Date().toISOString().slice(0, 10);
+  const today = new Date().toISOString().slice(0, 10);
 
   test('are entered, shown, and stop the stream’s mail to that provider', async () => {
     const fine = await put('/v1/sending/complaint-rates', {
-      rates: [{ provider: 'gmail', day: today(), rate: 0.0005 }],
+      rates: [{ provider: 'gmail', day: today, rate: 0.0005 }],
     });
     expect(fine.statusCode).toBe(200);
     const entered = (await get(api.app, '/v1/sending')).json().streams[2].rates;
     expect(entered.find((row: { provider: string }) => row.provider === 'gmail').entered).toEqual({
-      day: today(),
+      day: today,
       rate: 0.0005,
     });
     const high = await put('/v1/sending/complaint-rates', {
-      rates: [{ provider: 'gmail', day: today(), rate: 0.004 }],
+      rates: [{ provider: 'gmail', day: today, rate: 0.004 }],
     });
     expect(high.json().pauses).toContainEqual(
       expect.objectContaining({ provider: 'gmail', reason: 'complaint-rate', probeAt: null }),

@@ -28,14 +28,14 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Sends one mail as the product does. @returns its recipient and how it went */
-async function send(to = `lead${++count}@chaos.example`) {
+/** Sends one mail as the product does. @param deadlineMs short for what only the deadline ends. @returns its recipient and how it went */
+async function send(to = `lead${++count}@chaos.example`, deadlineMs = 30_000) {
   const signal = new AbortController().signal;
   const link = await carrier.acquire(signal);
   try {
     const raw = Buffer.from(`Message-ID: <${to}>\r\nSubject: Hola\r\n\r\nHola\r\n`);
     const gate = async () => true;
-    return { to, result: await deliver(link, { from: 'a@shop.example', to, raw, gate, signal, deadlineMs: 2_000 }) };
+    return { to, result: await deliver(link, { from: 'a@shop.example', to, raw, gate, signal, deadlineMs }) };
   } finally {
     link.release();
   }
@@ -54,7 +54,7 @@ async function always(fault: Fault): Promise<void> {
 /** A command and mail go different ways; a connection that is refused at the greeting shows nothing of it. */
 async function failing(to: Sink, rates: FaultRates): Promise<void> {
   to.fail(rates);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await new Promise((resolve) => setTimeout(resolve, 500));
 }
 
 afterEach(() => failing(sink, {}));
@@ -86,7 +86,7 @@ test.each([
   ],
 ] as const)('%s after the 354', async (fault, result, entry) => {
   await always(fault);
-  const sent = await send();
+  const sent = await send(undefined, fault.includes('hang') ? 5_000 : undefined);
   expect(sent.result).toMatchObject(result);
   await eventually(async () => {
     const [written] = await entriesOf(sent.to);
@@ -103,7 +103,7 @@ test.each([
   ['data-drop', { kind: 'unsent', reason: 'connection-lost' }],
 ] as const)('%s before the 354 leaves nothing behind', async (fault, result) => {
   await always(fault);
-  const sent = await send();
+  const sent = await send(undefined, fault.includes('hang') ? 5_000 : undefined);
   expect(sent.result).toMatchObject(result);
   expect(await entriesOf(sent.to)).toEqual([]);
   const faults = (await readSinkRecords(journal)).flatMap((record) => (record.kind === 'fault' ? [record.fault] : []));
@@ -139,7 +139,7 @@ describe('new connections', () => {
   });
 
   test('find nobody for a while, and somebody again', async () => {
-    sink.closeFor(1_500);
+    sink.closeFor(5_000);
     await eventually(async () => (await fresh()) === 'connect');
     await eventually(async () => (await fresh()) === 'open');
     expect((await readSinkRecords(journal)).some((record) => record.kind === 'closed')).toBe(true);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -207,6 +207,7 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
     await second.prints('another process reads this mailbox');
     // The mailbox is read by one of them, and the other stands by.
     for (const [index, port] of ports.entries()) {
+      await eventually(async () => (await readiness(port))[0] === 200);
       expect(await readiness(port)).toEqual([200, { status: 'ready', postgres: 'ok', mailboxes: 'ok' }]);
       expect(await metricsOf(port)).toContain(`recuerda_mailbox_up{inbox="1"} ${index === 0 ? 1 : 0}`);
     }
@@ -270,6 +271,8 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       if ((await count()) < before + perRound) interrupted.withinARound += 1;
       await sending;
       if (round === Math.floor(rounds / 2)) {
+        // Nothing more may be delivered meanwhile, which would write the old numbers down again.
+        await eventually(async () => (await flagsIn(MAILBOXES.ventas)).size >= expected.length);
         servers.killImapProcesses();
         await servers.forgetUids(MAILBOXES.ventas);
       }
@@ -386,8 +389,11 @@ describeWithMailServers('recuerda inbox, with real Postfix and Dovecot', () => {
       await writeFile(pipeScript, here(1));
       const [early, late] = [mail('while it was away'), mail('a report')];
       await servers.send([{ from: 'lucia@box.test', to: 'replies+tok3n@pipe.test', raw: early }]);
+      await eventually(async () => /pipe\.test.*status=deferred/.test(await servers.mailLog()));
       await api.app.listen({ host: '127.0.0.1', port: 0 });
-      await writeFile(pipeScript, here((api.app.server.address() as AddressInfo).port));
+      // Never a half-written script, which would say that it has taken the mail.
+      await writeFile(`${pipeScript}.next`, here((api.app.server.address() as AddressInfo).port));
+      await rename(`${pipeScript}.next`, pipeScript);
       await servers.send([{ from: '', to: 'bounces+tok3n@pipe.test', raw: late }]);
 
       const kept = await eventually(async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readStackInfo, type StackInfo } from '../../cli/home';
 import { callApi } from '../../cli/own-api';
-import { freePort } from '../../stack/ports';
+import { freePort, steadyPort } from '../../stack/ports';
 import { until } from '../stack/waiting';
 import { processesOf, type RunningCommand, runCommand } from './running-command';
 
@@ -23,6 +23,9 @@ interface Enrollment {
   messages: { step: number; state: string }[];
 }
 
+/** What goes through every process of the stack, on a machine that may be busy. */
+const PATIENCE_MS = 120_000;
+
 interface Mail {
   subject: string;
   to: { address: string }[];
@@ -32,7 +35,7 @@ interface Mail {
 async function up(env: NodeJS.ProcessEnv = {}): Promise<RunningCommand> {
   const started = runCommand(['start'], home, { PORT: String(port), ...env });
   command = started;
-  await started.prints('Ready after');
+  await started.prints('Ready after', 600_000);
   const info = readStackInfo(home);
   if (info === null) throw new Error('a running stack can be found');
   stack = info;
@@ -60,7 +63,7 @@ async function mailsTo(address: string): Promise<Mail[]> {
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'recuerda-start-'));
-  port = await freePort();
+  port = await steadyPort(new Set());
   await up();
 }, 30 * 60_000);
 
@@ -103,16 +106,20 @@ test('the printed command enrolls a lead, whose mail arrives in the mailbox', as
     body: body as string,
   });
   expect(answer.status).toBe(202);
-  const [mail] = await until('the mail', async () => {
-    const mails = await mailsTo('lucia@example.com');
-    return mails.length > 0 ? mails : undefined;
-  });
+  const [mail] = await until(
+    'the mail',
+    async () => {
+      const mails = await mailsTo('lucia@example.com');
+      return mails.length > 0 ? mails : undefined;
+    },
+    PATIENCE_MS,
+  );
   expect(mail?.headers['list-unsubscribe']).toContain(`${stack.apiUrl}/u/`);
 });
 
 test('P2 a purchase ends the journey', async () => {
   lucia = await enrolled('lucia.gomez@example.com');
-  await until('the information', async () => (await mailsTo('lucia.gomez@example.com')).length === 1);
+  await until('the information', async () => (await mailsTo('lucia.gomez@example.com')).length === 1, PATIENCE_MS);
   await callApi(stack, 'POST', '/v1/purchases', { email: 'lucia.gomez@example.com', orderId: 'A-1' });
   expect((await enrollment(lucia)).outcome).toBe('purchased');
 });
@@ -137,7 +144,7 @@ onLinux('Ctrl-C stops everything, with exit code 0, and leaves nothing running',
   command?.child.kill('SIGINT');
   expect(await command?.ends()).toBe(0);
   expect(command?.output()).toContain('Stopped. Your data is kept');
-  await until('the last process to end', () => processesOf(home).length === 0);
+  await until('the last process to end', () => processesOf(home).length === 0, PATIENCE_MS);
   expect(readStackInfo(home)).toBeNull();
   expect(await stat(join(home, 'stack.json')).catch(() => null)).toBeNull();
 });
@@ -154,8 +161,8 @@ test('the next start finds keys, campaigns, leads and mail again', async () => {
   expect((await enrollment(lucia)).outcome).toBe('purchased');
   expect(await mailsTo('lucia.gomez@example.com')).toHaveLength(1);
   const mateo = await enrolled('mateo@example.com');
-  await until('mail after the restart', async () => (await mailsTo('mateo@example.com')).length === 1);
-  await until('its record', async () => (await enrollment(mateo)).messages[0]?.state === 'accepted');
+  await until('mail after the restart', async () => (await mailsTo('mateo@example.com')).length === 1, PATIENCE_MS);
+  await until('its record', async () => (await enrollment(mateo)).messages[0]?.state === 'accepted', PATIENCE_MS);
 });
 
 onLinux(
@@ -169,9 +176,9 @@ onLinux(
     next.child.kill('SIGKILL');
     await next.ends();
     expect(alive).toBeGreaterThan(4);
-    await until('the last process to end', () => processesOf(home).length === 0, 60_000);
+    await until('the last process to end', () => processesOf(home).length === 0, PATIENCE_MS);
   },
-  240_000,
+  900_000,
 );
 
 test('a PORT that is taken is an error in words', async () => {

@@ -46,7 +46,7 @@ test('a worker waits for its tables, then for Temporal, says so, and stops when 
   const migration = runCommand(['migrate'], home, settings);
   expect(await migration.ends()).toBe(0);
   expect(migration.output()).toMatch(/^Applied: /);
-  await worker.prints('Temporal is not ready; will try again');
+  await worker.prints('Temporal is not ready; will try again', 280_000);
   worker.child.kill('SIGTERM');
   expect(await worker.ends()).toBe(0);
 

@@ -89,6 +89,8 @@ beforeAll(async () => {
   await longAgo();
   worker = await stage.work();
   for (const person of BOTH) await ask(person);
+  // The coffee is always their first mail.
+  for (const person of BOTH) await eventually(() => mailsTo(person).length === 1);
   await importFile();
   for (const person of BOTH) {
     await eventually(() => mailsTo(person).length === 2);

@@ -6,7 +6,7 @@ import { beginMigration } from '../support/migrating';
 import { door, eventually } from '../support/waiting';
 import { type Stage, setStage } from './stage';
 
-const LEADS = 600;
+const LEADS = 2_000;
 let stage: Stage;
 
 beforeAll(async () => {

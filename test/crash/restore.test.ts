@@ -8,7 +8,7 @@ import { createDb, type Db } from '../../db/client';
 import { flushJournal } from '../../db/journal';
 import { openJournalFile } from '../../db/journal-file';
 import { recordPurchase } from '../../db/purchases';
-import { stopEnrollments } from '../../db/stops';
+import { stopEnrollments, stopIn } from '../../db/stops';
 import { enqueueTransactional } from '../../db/transactional';
 import { STREAMS } from '../../domain/streams';
 import type { AuditReport } from '../../temporal/audit';
@@ -163,8 +163,10 @@ test('P2, P3, P6, P12: Postgres from a backup: nobody who left is mailed, nothin
   await flushJournal(db, file);
   await file.close();
   // This one's entry is lost with the disk of the journal, so only the engine knows of it.
-  await stopEnrollments(db, { who: { enrollmentId: ids.callada }, ...leaving });
-  await db.deleteFrom('journal_outbox').execute();
+  await db.transaction().execute(async (tx) => {
+    await stopIn(tx, { who: { enrollmentId: ids.callada }, ...leaving });
+    await tx.deleteFrom('journal_outbox').execute();
+  });
   await eventually(async () => (await stage.journey(ids.callada).status()) === 'COMPLETED');
   await stage.journey(ids.terminada).terminate('an operator was too quick');
   // Everything stops while one mail is being handed over: whether it was taken nobody can tell.
@@ -311,8 +313,11 @@ test('P2, P3, P4, P10: moved to an empty Temporal as the runbook says: every jou
     await audited(now, { mend: true, force: true });
     await to.work(now);
     for (const id of [asleep, due, paused]) {
-      await eventually(async () => (await to.journey(id).progress())?.doing === 'waiting');
-      expect((await to.journey(id).progress())?.until).toBe(dueTimes.get(id)?.getTime());
+      const progress = await eventually(async () => {
+        const told = await to.journey(id).progress();
+        return told?.doing === 'waiting' ? told : null;
+      });
+      expect(progress.until).toBe(dueTimes.get(id)?.getTime());
     }
     await fallDue(copy, due);
     await eventually(async () => (await stepOf(copy, due))?.held_for != null);

@@ -1,7 +1,6 @@
 import type { Client } from '@temporalio/client';
-import { temporal as proto } from '@temporalio/proto';
 import type { EnrollRequest } from '../../db/enrollments';
-import { freePort } from '../../stack/ports';
+import { steadyPort } from '../../stack/ports';
 import { startTemporal, type TemporalServer } from '../../stack/temporal-server';
 import { createTemporalClient } from '../../temporal/client';
 import { type ReconcilerOptions, type Round, reconcileOnce } from '../../temporal/reconciler';
@@ -56,14 +55,12 @@ interface LedgerRow {
   message_id: string;
 }
 
-const CANCEL_REQUESTED = proto.api.enums.v1.PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED;
-
 /** Sets the stage, without a worker. @param dbFile SQLite file of Temporal's store; in memory when left out */
 export async function setStage(dbFile?: string): Promise<Stage> {
   installRuntime();
   const cli = process.env.TEST_TEMPORAL_CLI;
   if (cli === undefined) throw new Error('TEST_TEMPORAL_CLI is set by test/support/global-setup.ts');
-  const port = await freePort();
+  const port = await steadyPort(new Set());
   const start = (file?: string) => startTemporal({ cli, port, ...(file === undefined ? {} : { dbFile: file }) });
   let temporal: TemporalServer = await start(dbFile);
   const database = await createTestDatabase();
@@ -137,17 +134,17 @@ function journeyHandle(client: Client, enrollmentId: string) {
     ...handle,
     /** What it is doing; null while nobody can answer. */
     progress: async () => await handle.query(progressQuery).catch(() => null),
-    /** Why its activity is being retried, as the Temporal UI shows it; null when it is not. */
+    /** Why its activity is being retried, as the Temporal UI shows it; null when it is not, or nobody can answer. */
     pendingFailure: async () => {
-      const { raw } = await handle.describe();
-      const failure = raw.pendingActivities?.[0]?.lastFailure;
+      const described = await handle.describe().catch(() => null);
+      const failure = described?.raw.pendingActivities?.[0]?.lastFailure;
       if (failure == null) return null;
       return { type: failure.applicationFailureInfo?.type ?? null, message: failure.message ?? '' };
     },
-    /** Has the workflow asked its running activity to give up? */
+    /** Has the workflow asked an activity to give up, whether or not it has heard of it? */
     isSendCancelled: async () => {
-      const { raw } = await handle.describe();
-      return raw.pendingActivities?.[0]?.state === CANCEL_REQUESTED;
+      const { events } = await handle.fetchHistory();
+      return events?.some((event) => event.activityTaskCancelRequestedEventAttributes != null) ?? false;
     },
     status: async () => (await handle.describe()).status.name,
   };

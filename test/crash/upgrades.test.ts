@@ -36,17 +36,20 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
+/** A workflow task that was refused, and a send that was, are tried again after longer and longer pauses. */
+const BACK_OFF_MS = 150_000;
+
 /** A stage with a campaign on it. */
 async function staged() {
   const stage = await setStage();
   stages.push(stage);
   const campaignId = await publishForTests(stage.db);
   const waits = async (id: string, step: number) => {
-    await eventually(async () => (await stage.row(id)).step === step);
+    await eventually(async () => (await stage.row(id)).step === step, BACK_OFF_MS);
     await eventually(async () => {
       const progress = await stage.journey(id).progress();
       return progress?.doing === 'waiting' && progress.step === step;
-    });
+    }, BACK_OFF_MS);
   };
   return {
     stage,
@@ -61,7 +64,7 @@ async function staged() {
     /** Lets the next mail fall due, and tells the journey. */
     wake: async (id: string): Promise<void> => {
       const now = new Date();
-      const due = { next_due_at: new Date(now.getTime() - 60_000), signal_at: now };
+      const due = { next_due_at: now, signal_at: now };
       await stage.db.updateTable('enrollment').set(due).where('id', '=', id).execute();
     },
     /** Who worked on the current run of a journey, in order: `pid@host`, or `build` where it has one. */

@@ -6,7 +6,10 @@ import { type Stage, setStage } from './stage';
 
 // Two stages side by side, so that the heartbeat timeouts (10 s) of both tests pass at the same time.
 
-const TWO_MONTHS_MS = 59 * 24 * 60 * 60 * 1000;
+/** The shortest there are, and an hour of summer time less. */
+const TWO_MONTHS_MS = 58 * 24 * 60 * 60 * 1000;
+jest.setTimeout(600_000);
+
 let stage: Stage;
 let random: Stage;
 
@@ -43,7 +46,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
   const cancelledId = await stage.enroll(campaignId, CANCELLED);
   await stage.reconcile();
   await Promise.all([rcpt.reached, accept.reached, record.reached]);
-  await eventually(async () => (await stage.messages(cancelledId)).length === 1);
+  for (const id of [ids.before, cancelledId]) await eventually(async () => (await stage.messages(id)).length === 1);
 
   // The 250 is said, but its record finds the row locked: that is where this worker dies.
   const unlock = door();
@@ -55,7 +58,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
   });
   await locked.reached;
   record.open();
-  await eventually(async () => (await blockedBackends(stage)).length === 1);
+  await eventually(async () => (await blockedBackends(stage)).length > 0);
   expect((await stage.messages(ids.before)).map((row) => row.state)).toEqual(['claimed']);
   expect((await stage.messages(ids.between)).map((row) => row.state)).toEqual(['handing_over']);
   await stage.journey(cancelledId).cancel();
@@ -89,8 +92,11 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
     expect(row.outcome).toBeNull();
     expect(row.next_due_at.getTime()).toBeGreaterThan(now + TWO_MONTHS_MS);
     const waiting = { step: 1, doing: 'waiting', until: row.next_due_at.getTime() };
-    await eventually(async () => (await stage.journey(id).progress())?.doing === 'waiting');
-    expect(await stage.journey(id).progress()).toEqual(waiting);
+    const progress = await eventually(async () => {
+      const told = await stage.journey(id).progress();
+      return told?.doing === 'waiting' ? told : null;
+    });
+    expect(progress).toEqual(waiting);
   }
 });
 
@@ -141,7 +147,8 @@ test.concurrent(`P3: ${LEADS} first mails through ${KILLS} kills at random momen
       .executeTakeFirstOrThrow();
     return Number(row.count) === LEADS;
   };
-  await eventually(settled);
+  // Heartbeat timeouts and back-off of those that were killed several times.
+  await eventually(settled, 150_000);
 
   const ledger = new Map<string, string>();
   for (const id of ids) {

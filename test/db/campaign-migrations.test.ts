@@ -428,7 +428,7 @@ test(`P2, P3: ${TRIALS} moves, each against a send and every other one against a
     const migrationId = migrations.get(enrollmentId) as string;
     const stops = index++ % 2 === 0;
     // A move asks more of the database before it locks the row than a claim does: now and then the claim comes well after it.
-    const late = Math.random() < 0.3 ? Math.random() * 60 : 0;
+    const late = Math.random() < 0.3 ? Math.random() * (Math.random() < 0.2 ? 600 : 60) : 0;
     const [sent, [batch, stop]] = await together(
       async () => {
         if (late > 0) await sleep(late);

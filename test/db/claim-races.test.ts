@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { cancelCampaign } from '../../db/cancellations';
 import type { Db } from '../../db/client';
@@ -333,6 +334,7 @@ test('P7 consent that arrives while the information is being settled: a nudge is
       async () => {
         // The other side has several statements to make before it meets this one.
         for (let wait = Math.random() * 6; wait > 0; wait--) await jitter();
+        if (Math.random() < 0.1) await sleep(150);
         await settle(db, {
           ...key,
           leadId,

@@ -39,7 +39,7 @@ test('P4: a connection lost in the middle of a transaction is an error of that t
 test('a connection whose server has gone silent is given up as it is found out, and not lent out again', async () => {
   const url = new URL(database.url);
   url.port = String(cable.port);
-  const db = createDb({ url: url.href, maxConnections: 1, statementMs: 200, onError: () => {} });
+  const db = createDb({ url: url.href, maxConnections: 1, statementMs: 2_000, onError: () => {} });
   try {
     const silent = db.transaction().execute(async (tx) => {
       await sql`select 1`.execute(tx);

@@ -511,12 +511,12 @@ describe('an automatic answer', () => {
     );
     const email = `${randomUUID()}@correo.example`;
     const id = await enrollForTests(db, campaignId, requestBy(email, { timeZone: 'Atlantic/Canary' }));
-    await atStep(id, 1, new Date('2027-08-05T10:00:00Z'));
-    // 15 August 2027 is a Sunday.
-    const acted = await receive(db, away('2027-08-15'), { from: email, proven: stepRef(id) });
+    await atStep(id, 1, new Date('2099-08-05T10:00:00Z'));
+    // 16 August 2099 is a Sunday.
+    const acted = await receive(db, away('2099-08-16'), { from: email, proven: stepRef(id) });
     const { next_due_at: due, outcome, signal_at: signal } = await enrollment(id);
     const local = DateTime.fromJSDate(due, { zone: 'Atlantic/Canary' });
-    expect(local.toISODate()).toBe('2027-08-16');
+    expect(local.toISODate()).toBe('2099-08-17');
     expect(local.hour).toBeGreaterThanOrEqual(9);
     expect(local.hour).toBeLessThan(18);
     expect(outcome).toBeNull();
@@ -526,13 +526,13 @@ describe('an automatic answer', () => {
 
   test('a nudge that falls after the absence stays where it is, and so does the information', async () => {
     const { email, id } = await lead();
-    const dueAt = new Date('2027-10-01T10:00:00Z');
+    const dueAt = new Date('2099-10-01T10:00:00Z');
     await atStep(id, 1, dueAt);
-    await receive(db, away('2027-08-15'), { from: email, proven: stepRef(id) });
+    await receive(db, away('2099-08-16'), { from: email, proven: stepRef(id) });
     expect((await enrollment(id)).next_due_at).toEqual(dueAt);
-    await atStep(id, 0, new Date('2027-01-01T10:00:00Z'));
-    await receive(db, away('2027-08-15'), { from: email, proven: stepRef(id) });
-    expect((await enrollment(id)).next_due_at).toEqual(new Date('2027-01-01T10:00:00Z'));
+    await atStep(id, 0, new Date('2099-01-01T10:00:00Z'));
+    await receive(db, away('2099-08-16'), { from: email, proven: stepRef(id) });
+    expect((await enrollment(id)).next_due_at).toEqual(new Date('2099-01-01T10:00:00Z'));
   });
 
   test('"has left": stopped and undeliverable; the new address is never written to', async () => {

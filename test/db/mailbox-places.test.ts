@@ -142,8 +142,8 @@ test('a mailbox is locked by one process at a time, and free again as soon as th
 });
 
 test('a holder that nothing is heard of loses the lock, though its connection stands; one that shows itself keeps it', async () => {
-  const silent = await takeMailboxLock(database.url, 'imap:a', { beatMs: 60_000, silentHolderMs: 100 });
-  const alive = await takeMailboxLock(database.url, 'imap:b', { beatMs: 10, silentHolderMs: 2_000 });
+  const silent = await takeMailboxLock(database.url, 'imap:a', { beatMs: 60_000, silentHolderMs: 1_000 });
+  const alive = await takeMailboxLock(database.url, 'imap:b', { beatMs: 10, silentHolderMs: 20_000 });
   await eventually(() => silent?.lost.aborted);
   const next = await eventually(() => takeMailboxLock(database.url, 'imap:a'));
   expect(alive?.lost.aborted).toBe(false);

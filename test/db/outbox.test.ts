@@ -39,6 +39,8 @@ async function stopAll(subjects: readonly Subject[], now = new Date()): Promise<
 
 /** Runs `lease` from four reconcilers until all come back empty-handed. */
 async function leaseAll(lease: () => Promise<{ enrollmentId: string }[]>): Promise<{ all: string[]; each: number[] }> {
+  // Whoever has to connect first would come when all is leased.
+  await Promise.all(Array.from({ length: 4 }, () => sql`select pg_sleep(0.1)`.execute(db)));
   const each = await Promise.all(
     Array.from({ length: 4 }, async () => {
       const mine: string[] = [];

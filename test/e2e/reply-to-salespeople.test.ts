@@ -45,8 +45,13 @@ async function enrolled(): Promise<{ email: string; id: string }> {
     },
   });
   expect(response.statusCode).toBe(202);
-  await eventually(() => mailsTo(email).length === 1);
-  return { email, id: response.json<{ enrollmentId: string }>().enrollmentId };
+  const id = response.json<{ enrollmentId: string }>().enrollmentId;
+  // A mail is in the sink a moment before it is settled.
+  await eventually(async () => {
+    const row = engine.db.selectFrom('enrollment').select('step').where('id', '=', id);
+    return (await row.executeTakeFirstOrThrow()).step === 1;
+  });
+  return { email, id };
 }
 
 async function outcomeOf(id: string) {

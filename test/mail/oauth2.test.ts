@@ -198,7 +198,9 @@ test.each<[string, Answer, string, Partial<TokenRefusal>]>([
   ['a cut connection', 'drop', 'oauth2 UND_ERR_SOCKET', { status: null }],
 ])('P5 %s is told in codes only', async (_what, answer, message, fields) => {
   const { tokenUrl } = await endpoint(() => answer);
-  const error = await refusal(createTokenSource(client(tokenUrl), { timeoutMs: 200 }).token(never()));
+  const error = await refusal(
+    createTokenSource(client(tokenUrl), { timeoutMs: answer === 'hang' ? 200 : 30_000 }).token(never()),
+  );
   expect(error.message).toBe(message);
   expect(error).toMatchObject(fields);
   expect(`${error.stack} ${JSON.stringify(error)} ${String(error.cause)}`).not.toMatch(/ana@|s3cret|refresh-1/);

@@ -56,7 +56,7 @@ describeCluster('a cluster: Temporal by roles on Postgres, two APIs, two workers
   }
 
   const mailed = (email: string) =>
-    until(`a mail to ${email}`, () => sink.messages.some(({ to }) => to === email), 120_000);
+    until(`a mail to ${email}`, () => sink.messages.some(({ to }) => to === email), START_MS);
 
   test('every part is a process of its own', () => {
     expect(cluster.members.map(({ name }) => name).sort()).toEqual(
@@ -92,7 +92,7 @@ describeCluster('a cluster: Temporal by roles on Postgres, two APIs, two workers
             () => true,
             () => false,
           ),
-        60_000,
+        START_MS,
       );
       await mailed(email);
     },

@@ -126,7 +126,7 @@ test('leaves the signals of the process alone and prints nothing', async () => {
   const result = spawnSync(process.execPath, args, {
     cwd: join(__dirname, '..', '..'),
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 120_000,
   });
   expect(result.stderr).toBe('');
   expect(result.stdout).toBe('[0,0]');

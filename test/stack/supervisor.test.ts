@@ -59,7 +59,7 @@ test('a child that ignores SIGTERM is killed after the grace time', async () => 
   const worker = start('stubborn');
   const pid = worker.pid() as number;
   await until('the output', () => saidPid(pid));
-  await worker.stop(300);
+  await worker.stop(3_000);
   expect(lines).toContain('worker: got SIGTERM');
   expect(await isAlive(pid)).toBe(false);
 });

@@ -52,8 +52,8 @@ export async function enrollAll(
   });
 }
 
-/** Puts the due times of sleeping leads into the past and has their journeys look. */
+/** Makes sleeping leads due now, and has their journeys look. */
 export async function fallDue(db: Db, ...enrollmentIds: string[]): Promise<void> {
-  const change = { next_due_at: new Date(Date.now() - 60_000), signal_at: new Date(), leased_until: null };
+  const change = { next_due_at: new Date(), signal_at: new Date(), leased_until: null };
   await db.updateTable('enrollment').set(change).where('id', 'in', enrollmentIds).execute();
 }

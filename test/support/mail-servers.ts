@@ -48,8 +48,8 @@ export const MAILBOXES = {
  * | full@box.test | failed 5.2.2 |
  * | gone@reject.test | failed 5.1.1, from another server |
  * | policy@reject.test | failed 5.7.1 |
- * | grey@reject.test | delayed 4.2.1 after 3 s, failed 4.2.1 after 8 s |
- * | anybody at down.test | delayed 4.4.1 after 3 s, failed 4.4.1 after 8 s |
+ * | grey@reject.test | delayed 4.2.1 after 3 s, failed 4.2.1 after 20 s |
+ * | anybody at down.test | delayed 4.4.1 after 3 s, failed 4.4.1 after 20 s |
  * | any other domain | nothing: refused with 550 5.1.2 at RCPT |
  * | anybody at pipe.test | handed to `options.pipe`, if there is one |
  */
@@ -71,6 +71,8 @@ export interface MailServers {
   connectTo(mailbox: string): Promise<ImapFlow>;
   /** Kills every process of Dovecot that serves an IMAP connection. @returns how many */
   killImapProcesses(): number;
+  /** What Postfix has written into its log until now. */
+  mailLog(): Promise<string>;
   /** Takes away what Dovecot knows of a mailbox's UIDs: every message gets a new one, under another UIDVALIDITY. */
   forgetUids(mailbox: string): Promise<void>;
   /** Ends both and removes the folder. */
@@ -83,8 +85,8 @@ export interface MailServerOptions {
 }
 
 const PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
-const READY_MS = 30_000;
-const STOP_MS = 15_000;
+const READY_MS = 120_000;
+const STOP_MS = 60_000;
 
 /** Starts the servers and resolves when they answer. They end with this process, however that ends. */
 export async function startMailServers(options: MailServerOptions = {}): Promise<MailServers> {
@@ -122,6 +124,7 @@ export async function startMailServers(options: MailServerOptions = {}): Promise
     }
   }
   const clients = new Set<ImapFlow>();
+  const mailLog = () => readFile(join(dir, 'pf', 'mail.log'), 'utf8').catch(() => '');
   const stop = async () => {
     for (const client of clients) client.close();
     await Promise.all([endChild(dovecot, [['SIGTERM', STOP_MS]]), endChild(postfix, [['SIGTERM', STOP_MS]])]);
@@ -131,7 +134,7 @@ export async function startMailServers(options: MailServerOptions = {}): Promise
   try {
     await eventually(async () => !(await Promise.all(ports.map(answers))).includes(false), READY_MS);
   } catch {
-    const log = await readFile(join(dir, 'pf', 'mail.log'), 'utf8').catch(() => '');
+    const log = await mailLog();
     const dovecotLog = await readFile(join(dir, 'dc', 'dovecot.log'), 'utf8').catch(() => '');
     await stop().catch(() => {});
     throw new Error(`the mail servers did not start:\n${output}\n${log}\n${dovecotLog}`);
@@ -170,6 +173,7 @@ export async function startMailServers(options: MailServerOptions = {}): Promise
       await client.logout();
     },
     connectTo,
+    mailLog,
     killImapProcesses: () => {
       const serving = childrenOf(dovecot.pid as number).filter(({ name }) => name === 'imap');
       return serving.filter(({ pid }) => {
@@ -258,8 +262,8 @@ queue_run_delay = 1s
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 delay_warning_time = 3s
-maximal_queue_lifetime = 8s
-bounce_queue_lifetime = 8s
+maximal_queue_lifetime = 20s
+bounce_queue_lifetime = 20s
 smtpd_client_connection_rate_limit = 0
 smtpd_client_connection_count_limit = 0
 toprogram_destination_recipient_limit = 1

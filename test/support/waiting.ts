@@ -27,15 +27,19 @@ export function door(): Door {
 }
 
 /**
- * Resolves once `probe` answers something truthy, and fails after `ms`: a minute unless told otherwise, since what is
- * waited for may go through several processes and heartbeat timeouts on a machine that is busy.
+ * Resolves once `probe` answers something truthy, and fails after `ms`, with the probe's own error if it throws: a minute
+ * unless told otherwise, since what is waited for may go through several processes and heartbeat timeouts on a busy machine.
  */
 export async function eventually<T>(probe: () => T | Promise<T>, ms = 60_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + ms;
   for (;;) {
-    const answer = await probe();
-    if (answer) return answer as NonNullable<T>;
-    if (Date.now() > deadline) throw new Error('what was waited for did not happen');
+    try {
+      const answer = await probe();
+      if (answer) return answer as NonNullable<T>;
+      if (Date.now() > deadline) throw new Error('what was waited for did not happen');
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

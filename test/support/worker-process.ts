@@ -54,7 +54,7 @@ export function environmentOf(settings: WorkerSettings): Record<string, string> 
 
 const ROOT = join(__dirname, '..', '..');
 const START_MS = 120_000;
-const STOP_MS = 20_000;
+const STOP_MS = 60_000;
 
 /**
  * Starts a worker and resolves when it takes tasks. It ends with this process, however that ends.

@@ -48,7 +48,7 @@ beforeAll(async () => {
       RECUERDA_SECRET: 'only-for-this-test-only-for-this-test',
       RECUERDA_API_KEY: KEY,
       RECUERDA_METRICS_PORT: String(metricsPort),
-      RECUERDA_DRAIN_SECONDS: '2',
+      RECUERDA_DRAIN_SECONDS: '15',
     };
   };
   api = runCommand(['api'], home, await settings('api'));
@@ -120,6 +120,7 @@ test('what a mail goes through shows in the metrics of API and worker, and nothi
 });
 
 test('a worker is ready while it reaches Postgres and Temporal, not while one is away, and again afterwards', async () => {
+  await eventually(async () => (await readiness('worker')).code === 200);
   expect(await readiness('worker')).toEqual({
     code: 200,
     status: 'ready',
@@ -143,7 +144,7 @@ test('a worker is ready while it reaches Postgres and Temporal, not while one is
 });
 
 test('an API that was told to stop says so under /readyz before it stops listening', async () => {
-  expect((await fetch(`${apiUrl}/readyz`)).status).toBe(200);
+  await eventually(async () => (await fetch(`${apiUrl}/readyz`)).status === 200);
   api.child.kill('SIGTERM');
   await eventually(async () => {
     const answer = await fetch(`${apiUrl}/readyz`);

@@ -30,7 +30,8 @@ test('P4: an API that starts journeys before a worker has registered what they s
 
   const settings = { databaseUrl: database.url, temporalAddress: temporal.address, smtpUrl: sink.url };
   const worker = await startWorkerProcess(settings);
-  await eventually(async () => (await startedAt()) !== null && sink.messages.length === 1);
+  // Its first round may be too early for the attributes just registered, and holds a lease of half a minute.
+  await eventually(async () => (await startedAt()) !== null && sink.messages.length === 1, 150_000);
   await worker.stop();
   await client.connection.close();
   await temporal.stop();

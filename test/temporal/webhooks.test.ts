@@ -192,7 +192,7 @@ test('the loop: a receiver that does not answer holds up no other, and several w
   const quick = await receiver();
   for (let n = 0; n < 30; n++) await happened(`n${n}`);
   const stopping = new AbortController();
-  const patient = options({ post: createPostWebhook({ toPrivate: true, deadlineMs: 3_000 }) });
+  const patient = options({ post: createPostWebhook({ toPrivate: true, deadlineMs: 20_000 }) });
   const loops = Array.from({ length: 3 }, () => runWebhooks(patient, stopping.signal));
   await eventually(() => quick.got.length === 30);
   expect(stuck.got.length).toBeLessThanOrEqual(15);

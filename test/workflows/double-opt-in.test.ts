@@ -169,7 +169,7 @@ test('P4 what nobody has started or told is started and told by the reconciler; 
   await press(link);
   expect(await handle(id).result()).toEqual({ state: 'confirmed' });
   await reconcile();
-  expect(await pendingRequest(engine.db, id)).toBeNull();
+  await eventually(async () => (await pendingRequest(engine.db, id)) === null);
   expect(mailsTo(email).filter((message) => message.subject.startsWith('Confirme'))).toHaveLength(1);
 });
 

@@ -6,6 +6,7 @@ import { testSendWorkflowId } from '../../workflows/contract';
 import { definitionForTests } from '../support/campaigns';
 import { type Engine, silent, startEngine } from '../support/engine';
 import { TEST_ADDRESS_KEYS } from '../support/leads';
+import { eventually } from '../support/waiting';
 
 let engine: Engine;
 
@@ -44,15 +45,10 @@ test('P4, P5: a test mail that nobody started is started by the reconciler, and 
   // The worker's own reconciler may be quicker; both are right.
   await reconcileOnce({ client, db, log: silent });
   const handle = client.workflow.getHandle(testSendWorkflowId(testSendId));
-  for (let look = 0; look < 100; look++) {
-    const { started_at } = await db
-      .selectFrom('test_send')
-      .select('started_at')
-      .where('id', '=', testSendId)
-      .executeTakeFirstOrThrow();
-    if (started_at !== null) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await eventually(async () => {
+    const row = db.selectFrom('test_send').select('started_at').where('id', '=', testSendId);
+    return (await row.executeTakeFirstOrThrow()).started_at !== null;
+  });
   expect(await handle.result()).toEqual({ state: 'accepted' });
   expect(sink.messages.filter((message) => message.to === address).map((message) => message.subject)).toEqual([
     '[Prueba] Hola Remedios',

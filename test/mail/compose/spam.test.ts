@@ -38,7 +38,7 @@ function scores(messages: readonly Buffer[]): Map<string, Score> {
     {
       input: Buffer.from(mbox.join(''), 'latin1'),
       maxBuffer: 100_000_000,
-      timeout: 120_000,
+      timeout: 280_000,
       env: { ...process.env, HOME: home },
     },
   );
