@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -136,6 +137,8 @@ async function run(home: string): Promise<ChaosRun> {
   const apis: Apis = { urls: cluster.apiUrls, key: cluster.apiKey };
   const over = new AbortController();
   const ended = AbortSignal.any([signal, over.signal]);
+  // Every lead listens to it.
+  setMaxListeners(0, ended);
   const deaths = noDeaths();
   try {
     const campaign = await publishCampaign(apis);
