@@ -32,7 +32,11 @@ beforeAll(async () => {
 afterEach(() => {
   beforeAnswer = async () => {};
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  // `fetch` connects again after a call that was broken off, and a connection without a request is not idle to Node.
+  api.app.server.closeAllConnections();
+  await api.close();
+});
 
 interface Lead {
   enrollmentId: string;
