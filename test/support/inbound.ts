@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Db } from '../../db/client';
+import type { Db, Tx } from '../../db/client';
 import { keepInbound } from '../../db/inbound';
 import { type ActDeps, type Acted, actOnInbound } from '../../db/inbound-actions';
 import type { Classification, ProvenRef } from '../../domain/inbound';
@@ -78,7 +78,7 @@ export function understoodAs(classification: Classification, arriving: Arriving 
 }
 
 /** Puts a message into the inbox, not looked at yet. @returns its id */
-export async function keepForTests(db: Db, receivedAt = new Date(), raw = `Subject: ${randomUUID()}\r\n\r\n`) {
+export async function keepForTests(db: Db | Tx, receivedAt = new Date(), raw = `Subject: ${randomUUID()}\r\n\r\n`) {
   const id = await keepInbound(db, { source: 'pipe', receivedAt, content: { raw: Buffer.from(raw) } });
   if (id === null) throw new Error('it was known');
   return id;
@@ -91,7 +91,13 @@ export async function receive(
   arriving: Arriving & { receivedAt?: Date; now?: Date } = {},
 ): Promise<Acted & { inboundId: string }> {
   const { receivedAt = new Date(), now = new Date() } = arriving;
-  const inboundId = await keepForTests(db, receivedAt);
+  // Leased from the beginning, so that no worker beside this takes it first.
+  const inboundId = await db.transaction().execute(async (tx) => {
+    const id = await keepForTests(tx, receivedAt);
+    const leased = { leased_until: new Date(Date.now() + 60_000) };
+    await tx.updateTable('inbound').set(leased).where('id', '=', id).execute();
+    return id;
+  });
   const acted = await actOnInbound(db, ACT_DEPS, inboundId, understoodAs(classification, arriving), now);
   return { ...acted, inboundId };
 }
