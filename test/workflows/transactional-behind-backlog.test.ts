@@ -26,7 +26,8 @@ test(`P8: transactional mails overtake ${NUDGES} nudges that wait behind their l
   const { alone, whileStarting, behind, waiting } = await measureBehindBacklog(engine, app, NUDGES, MAILS);
   const lines = [told('alone', alone), told('while journeys start', whileStarting), told(`behind ${waiting}`, behind)];
   process.stderr.write(`  ${lines.join('\n  ')}\n`);
-  // Each was posted when the one before had arrived, and all have, before the nudges that had been there longer.
+  // Each was posted when the one before had arrived, and all have, before the nudges that had been there longer. Had they
+  // shared the nudges' limit, these would have taken ten seconds each, longer than a test may.
   expect([alone, whileStarting, behind].map((delays) => delays.length)).toEqual([MAILS, MAILS, MAILS]);
-  expect(waiting).toBeGreaterThan(NUDGES / 2);
+  expect(waiting).toBeGreaterThan(NUDGES * 0.9);
 });
