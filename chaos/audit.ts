@@ -51,8 +51,6 @@ const LATE_MS = 30_000;
 const UNHEARD_MS = 20_000;
 /** A mail past the gate, whose attempt died after a stop, is entered as unknown by the reconciler after 6 minutes (ms). */
 const LEFT_BEHIND_MS = 7 * 60_000;
-/** A request takes its time before it has its turn in the database, which gives it up after so long (ms). */
-const IN_DATABASE_MS = 10_000;
 /** A connection ends within this time (ms) after its process was killed. */
 const CUT_WITHIN_MS = 1_500;
 
@@ -149,10 +147,11 @@ function enrolledOnce({ leads, enrollments, messages }: Facts, known: Index): st
   }
   // Who asks again after the end begins anew; a request that had to be repeated may come that late.
   const before = new Map<string, EnrollmentFact>();
-  for (const later of enrollments.toSorted((a, b) => a.enrolledAt - b.enrolledAt)) {
-    const { leadId, enrollmentId, enrolledAt } = later;
+  for (const later of enrollments.toSorted((a, b) => (a.begunAs ?? 0) - (b.begunAs ?? 0))) {
+    const { leadId, enrollmentId, begunAs } = later;
     const earlier = before.get(leadId);
-    if (earlier !== undefined && (earlier.endedAt === null || enrolledAt + IN_DATABASE_MS < earlier.endedAt))
+    const isBeside = earlier?.endedAt === null || (begunAs !== null && begunAs < (earlier?.endedAs ?? 0));
+    if (earlier !== undefined && isBeside)
       breaches.push(`lead ${leadId} has ${enrollmentId} beside ${earlier.enrollmentId}`);
     before.set(leadId, later);
   }

@@ -23,6 +23,13 @@ export async function readLedger(db: Db, campaignId: string): Promise<FromPostgr
         .where('enrollment_id', 'in', ids)
         .where('kind', 'in', SETTLED)
         .execute();
+      const bounds = await tx
+        .selectFrom('event')
+        .select(['id', 'enrollment_id', 'kind'])
+        .where('enrollment_id', 'in', ids)
+        .where('kind', 'in', ['enrolled', 'ended'])
+        .execute();
+      const eventOf = new Map(bounds.map((event) => [`${event.enrollment_id} ${event.kind}`, Number(event.id)]));
       return {
         at: Date.now(),
         enrollments: rows.map(
@@ -34,6 +41,8 @@ export async function readLedger(db: Db, campaignId: string): Promise<FromPostgr
             outcome: row.outcome,
             endedAt: row.ended_at?.getTime() ?? null,
             enrolledAt: row.enrolled_at.getTime(),
+            begunAs: eventOf.get(`${row.id} enrolled`) ?? null,
+            endedAs: eventOf.get(`${row.id} ended`) ?? null,
             paused: row.paused_at !== null,
             untold: row.signal_at !== null,
             unstarted: row.started_at === null,

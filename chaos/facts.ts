@@ -55,6 +55,9 @@ export interface EnrollmentFact {
   outcome: string | null;
   endedAt: number | null;
   enrolledAt: number;
+  /** The ids of the events of its beginning and its end: their order in the database; null where they are erased, or to come. */
+  begunAs: number | null;
+  endedAs: number | null;
   paused: boolean;
   /** A change that its workflow was not told of. */
   untold: boolean;

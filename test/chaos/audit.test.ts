@@ -14,6 +14,7 @@ const LOST = 'P4 lost: 0';
 const DOUBLED = 'P3 doubled: 0';
 const AFTER_STOP = 'P2 handed over after an acknowledged stop and not named: 0';
 const UNEXPLAINED = 'P3 every unknown is explained by a kill or a fault';
+const ONCE = 'P1 once enrolled: one open enrollment and one information mail in it for each lead';
 const TYPED = 'P12 every enrollment has a typed outcome, or a due time to come';
 const STUCK = 'P12 nothing is stuck';
 
@@ -128,9 +129,7 @@ describe('turns red for', () => {
       facts.messages.push({ ...first, copy: 1, messageId });
       facts.deliveries.push({ ...delivery, n: 900, messageId });
     });
-    expect(broken['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
-      `${WHO.exhausted} has the information in more than one copy`,
-    ]);
+    expect(broken[ONCE]).toEqual([`${WHO.exhausted} has the information in more than one copy`]);
   });
 
   test('P2 a mail after the answer to a purchase', () => {
@@ -343,30 +342,26 @@ describe('turns red for', () => {
     const gone = judged((facts) => {
       facts.enrollments = facts.enrollments.filter(({ enrollmentId }) => enrollmentId !== WHO.waiting);
     });
-    expect(gone['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
-      `enrollment ${WHO.waiting} was answered with 2xx and is gone`,
-    ]);
+    expect(gone[ONCE]).toEqual([`enrollment ${WHO.waiting} was answered with 2xx and is gone`]);
     const twice = judged((facts) => {
-      facts.enrollments.push({ ...enrollmentOf(facts, WHO.exhausted), enrollmentId: uuid(99) });
+      // One that lasts but a moment, too.
+      const first = enrollmentOf(facts, WHO.informed);
+      facts.enrollments.push({ ...first, enrollmentId: uuid(99), begunAs: (first.begunAs ?? 0) + 0.5 });
     });
-    expect(twice['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
-      `lead lead-${WHO.exhausted} has ${uuid(99)} beside ${WHO.exhausted}`,
-    ]);
+    expect(twice[ONCE]).toEqual([`lead lead-${WHO.informed} has ${uuid(99)} beside ${WHO.informed}`]);
     const beside = judged((facts) => {
-      facts.enrollments.push({ ...enrollmentOf(facts, WHO.waiting), enrollmentId: uuid(99), step: 0 });
+      facts.enrollments.push({ ...enrollmentOf(facts, WHO.waiting), enrollmentId: uuid(99), begunAs: 98, step: 0 });
     });
-    expect(beside['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toEqual([
-      `lead lead-${WHO.waiting} has ${uuid(99)} beside ${WHO.waiting}`,
-    ]);
+    expect(beside[ONCE]).toEqual([`lead lead-${WHO.waiting} has ${uuid(99)} beside ${WHO.waiting}`]);
   });
 
   test('P1 it is no breach that somebody begins anew whose enrollment has ended', () => {
     const anew = judged((facts) => {
       const first = enrollmentOf(facts, WHO.informed);
-      const enrolledAt = (first.endedAt ?? 0) + 1;
-      facts.enrollments.push({ ...first, enrollmentId: uuid(99), enrolledAt, endedAt: enrolledAt + 1, step: 0 });
+      // What its process took for the time of the request lies before that end.
+      facts.enrollments.push({ ...first, enrollmentId: uuid(99), begunAs: 98, endedAs: 99 });
     });
-    expect(anew['P1 once enrolled: one open enrollment and one information mail in it for each lead']).toBeUndefined();
+    expect(anew[ONCE]).toBeUndefined();
   });
 
   test('P7 a nudge to somebody who had agreed to none', () => {

@@ -121,6 +121,8 @@ function follow(facts: Facts, enrollmentId: string, steps: number, outcome: stri
     outcome,
     endedAt: outcome === null ? null : outcome === 'exhausted' ? due + 10 : ended + 100,
     enrolledAt: BEGAN,
+    begunAs: 2 * facts.enrollments.length,
+    endedAs: outcome === null ? null : 2 * facts.enrollments.length + 1,
     paused: false,
     untold: false,
     unstarted: false,
