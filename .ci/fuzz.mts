@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from './eventually.mjs';
 
 // Starts the product and throws schemathesis at the whole OpenAPI document: as a caller with a key that may do everything, as
 // nobody, and as one with a key that is none. One line `ok` or `not ok` for each thing that must hold. FUZZ_SECONDS bounds each run;
@@ -46,7 +47,10 @@ const npm = spawn('npm', ['start'], {
 const ended = new Promise<void>((resolve) => npm.once('exit', () => resolve()));
 
 try {
-  const stack = await started();
+  const stack = await eventually('the stack to start', 600, async () => {
+    const told = JSON.parse(await readFile(join(home, 'stack.json'), 'utf8')) as Stack;
+    return (await fetch(`${told.apiUrl}/readyz`)).ok ? told : null;
+  });
   const document = (await (await fetch(`${stack.apiUrl}/openapi.json`)).json()) as OpenApi;
   see(
     'with a key: no 5xx, no breach of the schemas',
@@ -70,7 +74,11 @@ try {
       log.entries.length > 0 && letIn.length === 0,
     );
   }
-  see('it is alive afterwards', await becomesReady(stack, 30_000));
+  // What it looks at may be busy for a moment after all those calls.
+  const alive = eventually('it to be ready', 30, async () =>
+    (await fetch(`${stack.apiUrl}/readyz`)).ok ? true : null,
+  );
+  see('it is alive afterwards', await alive.catch(() => false));
 } catch (error) {
   console.log(String(error));
   see('the fuzzing could be done', false);
@@ -80,35 +88,6 @@ try {
   await rm(home, { recursive: true, force: true });
 }
 process.exit(failures === 0 ? 0 : 1);
-
-/** Is it ready within so many ms? What it looks at may be busy for a moment after all those calls. */
-async function becomesReady({ apiUrl }: Stack, ms: number): Promise<boolean> {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    if (
-      await fetch(`${apiUrl}/readyz`).then(
-        ({ ok }) => ok,
-        () => false,
-      )
-    )
-      return true;
-    if (Date.now() > deadline) return false;
-    await sleep(500);
-  }
-}
-
-async function started(): Promise<Stack> {
-  const deadline = Date.now() + 600_000;
-  for (;;) {
-    try {
-      const stack = JSON.parse(await readFile(join(home, 'stack.json'), 'utf8')) as Stack;
-      if ((await fetch(`${stack.apiUrl}/readyz`)).ok) return stack;
-    } catch (error) {
-      if (Date.now() > deadline) throw error;
-    }
-    await sleep(500);
-  }
-}
 
 /** @returns the program's exit code */
 async function fuzz(stack: Stack, name: string, options: string[]): Promise<number | null> {

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from './eventually.mjs';
 
 // Starts the product with the README's command and uses it as a newcomer would: leads in over HTTP, mail in the mailbox,
 // a purchase that stops one, and a clean end. One line `ok` or `not ok` for each thing seen.
@@ -145,14 +146,4 @@ async function api<T>(stack: Stack, method: string, path: string, body?: unknown
   const text = await response.text();
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
   return JSON.parse(text) as T;
-}
-
-async function eventually<T>(what: string, seconds: number, probe: () => Promise<T | null>): Promise<T> {
-  const deadline = Date.now() + seconds * 1000;
-  for (;;) {
-    const answer = await probe().catch(() => null);
-    if (answer !== null) return answer;
-    if (Date.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
-    await sleep(250);
-  }
 }

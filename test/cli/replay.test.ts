@@ -11,7 +11,6 @@ import { type Engine, startEngine, workflowBundle } from '../support/engine';
 import { enrollForTests, requestBy } from '../support/leads';
 import { eventually } from '../support/waiting';
 
-// Each command bundles the workflow code in a process of its own.
 let engine: Engine;
 let dir: string;
 let asleep: string;
