@@ -313,10 +313,7 @@ test('P2, P3, P4, P10: moved to an empty Temporal as the runbook says: every jou
     await audited(now, { mend: true, force: true });
     await to.work(now);
     for (const id of [asleep, due, paused]) {
-      const progress = await eventually(async () => {
-        const told = await to.journey(id).progress();
-        return told?.doing === 'waiting' ? told : null;
-      });
+      const progress = await eventually(to.journey(id).waiting);
       expect(progress.until).toBe(dueTimes.get(id)?.getTime());
     }
     await fallDue(copy, due);

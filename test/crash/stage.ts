@@ -130,10 +130,16 @@ export async function setStage(dbFile?: string): Promise<Stage> {
 
 function journeyHandle(client: Client, enrollmentId: string) {
   const handle = client.workflow.getHandle<typeof leadJourney>(journeyWorkflowId(enrollmentId));
+  const progress = async () => await handle.query(progressQuery).catch(() => null);
   return {
     ...handle,
     /** What it is doing; null while nobody can answer. */
-    progress: async () => await handle.query(progressQuery).catch(() => null),
+    progress,
+    /** Its progress while it waits; null while it does anything else. */
+    waiting: async () => {
+      const told = await progress();
+      return told?.doing === 'waiting' ? told : null;
+    },
     /** Why its activity is being retried, as the Temporal UI shows it; null when it is not, or nobody can answer. */
     pendingFailure: async () => {
       const described = await handle.describe().catch(() => null);

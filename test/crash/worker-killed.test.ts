@@ -92,10 +92,7 @@ test.concurrent('P3: worker killed before the gate, between gate and 250, and be
     expect(row.outcome).toBeNull();
     expect(row.next_due_at.getTime()).toBeGreaterThan(now + TWO_MONTHS_MS);
     const waiting = { step: 1, doing: 'waiting', until: row.next_due_at.getTime() };
-    const progress = await eventually(async () => {
-      const told = await stage.journey(id).progress();
-      return told?.doing === 'waiting' ? told : null;
-    });
+    const progress = await eventually(stage.journey(id).waiting);
     expect(progress).toEqual(waiting);
   }
 });
